@@ -1,0 +1,1 @@
+"""Tenants: app registrations, portals, their tokens, and a client for each."""
