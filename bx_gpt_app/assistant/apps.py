@@ -1,0 +1,18 @@
+"""Django's view of this package, and what it does when a portal is bound or leaves."""
+
+from django.apps import AppConfig
+
+
+class AssistantConfig(AppConfig):
+    name = "bx_gpt_app.assistant"
+    label = "assistant"
+    verbose_name = "Assistant"
+
+    def ready(self) -> None:
+        from bx_gpt_app.assistant.lines import apply_modes
+        from bx_gpt_app.assistant.retention import erase
+        from bx_gpt_app.portals import tasks
+
+        if apply_modes not in tasks.after_binding:
+            tasks.after_binding.append(apply_modes)
+            tasks.after_leaving.append(erase)

@@ -1,0 +1,176 @@
+"""Labelled cases: what a client says, and what a good answer has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime
+from typing import Any
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from bx_gpt_app.assistant.config import PortalConfig
+from integrations.llm.values import Author
+
+_AUTHORS = {
+    "client": Author.CLIENT,
+    "user": Author.CLIENT,
+    "bot": Author.BOT,
+    "assistant": Author.BOT,
+    "operator": Author.OPERATOR,
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Said(_Part):
+    """One message of a case: a text (the client's), or `{author: client|bot|operator, text: …}`."""
+
+    author: Author = Author.CLIENT
+    text: str = Field(min_length=1, max_length=20_000)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_alone(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"text": value}
+        if isinstance(value, Mapping) and "author" not in value:
+            return {("author" if key in ("role", "from") else key): v for key, v in value.items()}
+        return value
+
+    @field_validator("author", mode="before")
+    @classmethod
+    def _known_author(cls, value: Any) -> Any:
+        if str(value).lower() not in _AUTHORS:
+            raise ValueError(f"must be one of {', '.join(_AUTHORS)}")
+        return _AUTHORS[str(value).lower()]
+
+
+class Expect(_Part):
+    """What a good answer has. Only what is named here is judged."""
+
+    topic: str | None = None
+    fields: dict[str, JsonValue] = Field(default_factory=dict)
+    """Null: the field must stay empty. Fields that are not named are not judged."""
+    needs_human: bool | None = None
+    reply_contains: list[str] = Field(default_factory=list)
+    reply_max_length: int | None = Field(default=None, ge=0)
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _days_as_text(cls, value: Any) -> Any:
+        """YAML makes a date of 2026-03-12 without quotes."""
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            name: one.isoformat() if isinstance(one, date) else one for name, one in value.items()
+        }
+
+    @field_validator("reply_contains", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @property
+    def names_topic(self) -> bool:
+        return "topic" in self.model_fields_set
+
+
+class Case(_Part):
+    text: str = Field(default="", max_length=20_000)
+    messages: list[Said] = Field(default_factory=list)
+    expect: Expect
+    id: str = ""
+    now: datetime | None = None
+    """When the client writes, for expectations about dates; without a zone: in the portal's."""
+
+    @field_validator("id", mode="before")
+    @classmethod
+    def _number_or_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Case:
+        if bool(self.text.strip()) == bool(self.messages):
+            raise ValueError("write either text or messages")
+        if self.messages and not any(said.author is Author.CLIENT for said in self.messages):
+            raise ValueError("messages need at least one of the client")
+        return self
+
+    @property
+    def turns(self) -> list[Said]:
+        return self.messages or [Said(text=self.text)]
+
+    @property
+    def label(self) -> str:
+        """What the case is called in a line of the report."""
+        newest = next(said for said in reversed(self.turns) if said.author is Author.CLIENT)
+        line = " ".join(newest.text.split())
+        short = line if len(line) <= 50 else line[:49] + "…"
+        return f"{self.id} {short}".strip()
+
+
+class CasesProblems(ValueError):
+    """Everything that is wrong with a file of cases, one line each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def read_cases(text: str, config: PortalConfig) -> list[Case]:
+    """Cases, held against the portal's topics and fields.
+
+    Raises: CasesProblems with all mistakes at once.
+    """
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else "file"
+        raise CasesProblems([f"{where}: not YAML: {getattr(error, 'problem', error)}"]) from None
+    if not isinstance(data, list) or not data:
+        raise CasesProblems(["file: must be a list of cases such as `- {text: …, expect: {…}}`"])
+    cases: list[Case] = []
+    problems: list[str] = []
+    for number, item in enumerate(data, start=1):
+        try:
+            case = Case.model_validate(item)
+        except ValidationError as error:
+            problems += [
+                f"case {number}{_place(found['loc'])}: {found['msg'].removeprefix('Value error, ')}"
+                for found in error.errors(include_url=False, include_input=False)
+            ]
+            continue
+        problems += [f"case {number}.{mistake}" for mistake in _unknown_names(case, config)]
+        cases.append(case)
+    if problems:
+        raise CasesProblems(problems)
+    return cases
+
+
+def _place(location: Iterable[str | int]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+
+
+def _unknown_names(case: Case, config: PortalConfig) -> Iterator[str]:
+    topic = case.expect.topic
+    if topic is not None and config.topic(topic) is None:
+        known = ", ".join(one.code for one in config.topics)
+        yield f"expect.topic: there is no topic '{topic}'; known: {known}"
+    names = {spec.name for spec in config.fields}
+    for name in case.expect.fields:
+        if name not in names:
+            yield (
+                f"expect.fields.{name}: there is no such field; known: {', '.join(sorted(names))}"
+            )

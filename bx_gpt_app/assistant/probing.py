@@ -1,0 +1,67 @@
+"""What a portal's model servers can do, found out by trying: weekly and after odd answers."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.tasks import task
+from django.utils import timezone
+
+from bx_gpt_app.assistant import store, thinking
+from bx_gpt_app.assistant.models import Configuration
+from bx_gpt_app.common.database import give_back_connection
+from bx_gpt_app.portals.models import Portal
+from integrations.llm.failures import ModelFailed
+
+logger = logging.getLogger(__name__)
+
+PROBED_FOR = timedelta(days=7)
+
+
+def probe_models(portal: Portal) -> dict[str, str]:
+    """Try every configured server and keep what it can do.
+
+    Returns the codes of what failed, by place (main, fallback); a failed probe changes nothing.
+    """
+    config, _revision = store.load(portal)
+    failed: dict[str, str] = {}
+    try:
+        servers = thinking.routes(portal, config)
+    except thinking.NoModel:
+        return {"main": "no_provider"}
+    found: dict[str, object] = {}
+    for place, server in zip(("main", "fallback"), servers, strict=False):
+        give_back_connection(for_long=True)
+        try:
+            found[place] = thinking.gateway().probe(server).model_dump(mode="json")
+        except ModelFailed as error:
+            failed[place] = error.failure.code
+    if found:
+        row, _created = Configuration.objects.get_or_create(portal=portal)
+        row.capabilities = {**row.capabilities, **found}
+        row.capabilities_at = timezone.now()
+        row.save(update_fields=["capabilities", "capabilities_at"])
+    return failed
+
+
+@task(queue_name="background")
+def probe_again(portal_id: int) -> None:
+    portal = Portal.objects.select_related("registration").filter(pk=portal_id).first()
+    if portal is None or not portal.works:
+        return
+    failed = probe_models(portal)
+    if failed:
+        logger.info("model not probed", extra={"portal": portal_id, "failed": failed})
+
+
+@task(queue_name="background")
+def probe_weekly() -> None:
+    """Servers are updated and change; what was found out a week ago is looked at again."""
+    old = Configuration.objects.filter(
+        capabilities_at__lt=timezone.now() - PROBED_FOR,
+        portal__state=Portal.State.ACTIVE,
+        portal__paused=False,
+    )
+    for portal_id in old.values_list("pk", flat=True):
+        probe_again.enqueue(portal_id)
