@@ -1,0 +1,9 @@
+"""Django's view of this package."""
+
+from django.apps import AppConfig
+
+
+class InboxConfig(AppConfig):
+    name = "bx_gpt_app.inbox"
+    label = "inbox"
+    verbose_name = "Inbox"
