@@ -1,0 +1,1 @@
+"""The shelf of screens: one file per screen, its template in templates/screens/."""

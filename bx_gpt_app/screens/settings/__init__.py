@@ -1,0 +1,1 @@
+"""Settings for a portal's administrators: one file per screen."""

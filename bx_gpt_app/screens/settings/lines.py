@@ -1,0 +1,245 @@
+"""Which lines the assistant works on, how far it goes there, and the button that stops it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from bx_gpt_app.assistant import lines as assistant_lines
+from bx_gpt_app.assistant.config import LineConfig, PortalConfig, as_document
+from bx_gpt_app.assistant.models import Delivery, Dialog
+from bx_gpt_app.assistant.modes import note_whisper_tested, stop_automatic
+from bx_gpt_app.assistant.readiness import REVIEWED_NEEDED, of_line, unseen
+from bx_gpt_app.assistant.tasks import wake_at
+from bx_gpt_app.portals.clients import client_for
+from bx_gpt_app.portals.lines import sync_lines
+from bx_gpt_app.portals.models import Line
+from bx_gpt_app.screens.forms import MODES, LineForm, RepliesForm
+from bx_gpt_app.screens.frame import Frame
+from bx_gpt_app.screens.settings.page import admin_act, admin_view, bare, config_of, page, save, who
+from integrations.bitrix24.errors import Bitrix24Error
+
+REPLY_FIELDS = (
+    "max_length",
+    "debounce_seconds",
+    "min_confidence",
+    "handoff_message",
+    "signature",
+    "contacts",
+    "stop_words",
+)
+
+
+@admin_view
+def lines(request: HttpRequest, frame: Frame) -> HttpResponse:
+    return _page(request, frame)
+
+
+def _page(
+    request: HttpRequest,
+    frame: Frame,
+    *,
+    said: str = "",
+    bad: bool = False,
+    status: int = 200,
+    form: LineForm | None = None,
+    line_id: int | None = None,
+    asks: dict[str, Any] | None = None,
+    replies_form: RepliesForm | None = None,
+    problem: str = "",
+) -> HttpResponse:
+    config = config_of(frame)
+    rows = [
+        _row(frame, config, line, form if line.line_id == line_id else None)
+        for line in frame.portal.lines.all()
+    ]
+    context = {
+        "rows": rows,
+        "modes": MODES,
+        "needed": REVIEWED_NEEDED,
+        "asks": asks,
+        "problem": problem,
+        "replies_form": replies_form
+        or RepliesForm(initial=_replies_initial(config), automatic=config.mode == "auto"),
+    }
+    return page(request, frame, "lines", context, status=status, said=said, bad=bad)
+
+
+def _row(frame: Frame, config: PortalConfig, line: Line, form: LineForm | None) -> dict[str, Any]:
+    settings = config.line(line.line_id)
+    readiness = of_line(frame.portal, line.line_id)
+    prefix = f"line-{line.line_id}"
+    return {
+        "line": line,
+        "settings": settings,
+        "form": form or LineForm(initial=settings.model_dump(), prefix=prefix),
+        "readiness": readiness,
+        "counted": f"{readiness.reviewed} / {REVIEWED_NEEDED}",
+        "locked": not readiness.is_ready and settings.mode != "auto",
+        "waits": settings.mode != "off" and not line.connected,
+        "whisper_locked": line.whisper_tested_at is None,
+    }
+
+
+def _replies_initial(config: PortalConfig) -> dict[str, Any]:
+    reply = config.reply.model_dump()
+    return {
+        **{name: reply[name] for name in REPLY_FIELDS},
+        "debounce_seconds": bare(reply["debounce_seconds"]),
+        "mode": config.mode,
+        "language": config.language,
+        "email": config.channels.email,
+        "form": config.channels.form,
+    }
+
+
+def _line_of(frame: Frame, line_id: int) -> Line:
+    line = frame.portal.lines.filter(line_id=line_id).first()
+    if line is None:
+        raise Http404
+    return line
+
+
+@admin_act
+def line(request: HttpRequest, frame: Frame, line_id: int) -> HttpResponse:
+    """Save one line. A line that is not ready becomes automatic only after an explicit «yes»."""
+    row = _line_of(frame, line_id)
+    form = LineForm(request.POST, prefix=f"line-{line_id}")
+    if not form.is_valid():
+        return _page(request, frame, status=422, form=form, line_id=line_id)
+    config = config_of(frame)
+    before, wanted = config.line(line_id), form.cleaned_data
+    if wanted["whisper"] and not before.whisper and row.whisper_tested_at is None:
+        form.add_error(
+            "whisper", _("Send a test first and make sure that the client does not see it.")
+        )
+        return _page(request, frame, status=422, form=form, line_id=line_id)
+    becomes_auto = wanted["mode"] == "auto" and before.mode != "auto"
+    if becomes_auto and request.POST.get("agreed") != str(line_id):
+        return _page(
+            request, frame, form=form, line_id=line_id, asks=_question(frame, config, row, wanted)
+        )
+    document = as_document(config)
+    document["lines"][str(line_id)] = LineConfig(**wanted).model_dump(mode="json")
+    if not save(
+        frame, form, {f"lines.{line_id}.delay_seconds": "delay_seconds"}, lines=document["lines"]
+    ):
+        return _page(request, frame, status=422, form=form, line_id=line_id)
+    assistant_lines.carry_out_modes.enqueue(frame.portal_id)
+    return _page(request, frame, said=_("Saved"))
+
+
+def _question(
+    frame: Frame, config: PortalConfig, row: Line, wanted: dict[str, Any]
+) -> dict[str, Any]:
+    """What the admin must know before replies go out unseen."""
+    readiness = of_line(frame.portal, row.line_id)
+    return {
+        "line": row,
+        "title": _("Let the assistant answer on “%(line)s” by itself?") % {"line": row},
+        "not_ready": "" if readiness.is_ready else readiness.in_words(),
+        "items": unseen(
+            config,
+            delay_seconds=wanted["delay_seconds"],
+            working_hours_only=wanted["working_hours_only"],
+        ),
+        "values": {
+            f"line-{row.line_id}-mode": "auto",
+            f"line-{row.line_id}-delay_seconds": wanted["delay_seconds"],
+            **(
+                {f"line-{row.line_id}-working_hours_only": "on"}
+                if wanted["working_hours_only"]
+                else {}
+            ),
+            **({f"line-{row.line_id}-whisper": "on"} if wanted["whisper"] else {}),
+            "agreed": row.line_id,
+        },
+    }
+
+
+@admin_act
+def stop_auto(request: HttpRequest, frame: Frame) -> HttpResponse:
+    """The red button of every page."""
+    held = stop_automatic(frame.portal, by=who(frame))
+    said = _("Automatic replies are stopped")
+    if held:
+        said = ngettext(
+            "Automatic replies are stopped, %(n)s waiting reply was held back",
+            "Automatic replies are stopped, %(n)s waiting replies were held back",
+            held,
+        ) % {"n": held}
+    return _page(request, frame, said=said)
+
+
+@admin_act
+def replies(request: HttpRequest, frame: Frame) -> HttpResponse:
+    form = RepliesForm(request.POST, automatic=config_of(frame).mode == "auto")
+    if form.is_valid():
+        data = form.cleaned_data
+        parts = {
+            "reply": {name: data[name] for name in REPLY_FIELDS},
+            "language": data["language"],
+            "channels": {"email": data["email"], "form": data["form"]},
+            "mode": data["mode"],
+        }
+        if save(frame, form, {f"reply.{name}": name for name in REPLY_FIELDS}, **parts):
+            assistant_lines.carry_out_modes.enqueue(frame.portal_id)
+            return _page(request, frame, said=_("Saved"))
+    return _page(request, frame, status=422, replies_form=form)
+
+
+@admin_act
+def read_lines(request: HttpRequest, frame: Frame) -> HttpResponse:
+    """Look for new lines in the portal now."""
+    try:
+        found = sync_lines(frame.portal, client_for(frame.portal))
+    except Bitrix24Error as error:
+        problem = _("The lines could not be read: %(problem)s") % {"problem": str(error)[:200]}
+        return _page(request, frame, status=422, problem=problem)
+    said = ngettext("%(n)s line found", "%(n)s lines found", len(found)) % {"n": len(found)}
+    return _page(request, frame, said=said)
+
+
+@admin_act
+def whisper_tested(request: HttpRequest, frame: Frame, line_id: int) -> HttpResponse:
+    """Either send a test whisper into the line's last chat, or note that it was seen rightly."""
+    row = _line_of(frame, line_id)
+    if request.POST.get("seen"):
+        note_whisper_tested(frame.portal, line_id)
+        return _page(request, frame, said=_("The switch is unlocked"))
+    dialog = (
+        Dialog.objects.filter(
+            portal=frame.portal, line_id=line_id, kind=Dialog.Kind.CHAT, quarantined_at__isnull=True
+        )
+        .order_by("-last_message_at")
+        .first()
+    )
+    if dialog is None:
+        return _page(
+            request, frame, said=_("There is no chat on this line yet to try it in"), bad=True
+        )
+    from django.db import transaction
+    from django.utils import timezone
+
+    with transaction.atomic():
+        Delivery.objects.create(
+            portal=frame.portal,
+            dialog=dialog,
+            kind=Delivery.Kind.WHISPER,
+            payload={
+                "title": _("AI assistant"),
+                "text": _("A test: the client must not see this message."),
+            },
+        )
+        now = timezone.now()
+        Dialog.objects.filter(pk=dialog.pk).update(due_at=now)
+        wake_at(dialog.pk, now)
+    name = dialog.client_name or dialog.title or row.title
+    return _page(
+        request,
+        frame,
+        said=_("Sent to the chat with %(name)s: look at both sides") % {"name": name},
+    )
