@@ -1,0 +1,217 @@
+"""The host's pages: all portals, no secrets, and acts that ask twice."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django_ox.models import OxTask
+
+from bx_gpt_app.assistant import store
+from bx_gpt_app.assistant.models import Delivery, Dialog
+from bx_gpt_app.portals.models import AppRegistration, Portal
+from tests.factories import configure, make_app, make_portal
+from tests.screens_settings.rows import secrets_of
+
+
+@pytest.fixture
+def host(client, db):
+    client.force_login(User.objects.create_superuser("host", "host@example.ru", "x"))
+    return client
+
+
+def do(host, action, *portals, model="portals/portal"):
+    return host.post(
+        f"/admin/{model}/",
+        {"action": action, "_selected_action": [row.pk for row in portals]},
+        follow=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "", "portals/appregistration/", "portals/appregistration/add/", "portals/portal/",
+        "assistant/run/", "assistant/delivery/", "assistant/dialog/", "assistant/dialog/?stuck=1",
+        "assistant/spending/", "assistant/circuit/",
+    ],
+)  # fmt: skip
+def test_every_page_is_there_and_shows_no_secret(portal, host, path):
+    answer = host.get(f"/admin/{path}")
+
+    body = answer.content.decode()
+    assert answer.status_code == 200
+    assert [secret for secret in secrets_of(portal) if secret in body] == []
+
+
+def test_rows_show_no_secret_and_no_words_of_clients(portal, host):
+    run = portal.runs.first()
+    delivery = portal.deliveries.filter(kind="operator_message").get()
+    pages = [
+        f"portals/portal/{portal.pk}/change/", f"portals/appregistration/{portal.registration.pk}/change/",
+        f"assistant/run/{run.pk}/change/", f"assistant/delivery/{delivery.pk}/change/",
+        f"assistant/dialog/{run.dialog_id}/change/",
+    ]  # fmt: skip
+
+    for page in pages:
+        answer = host.get(f"/admin/{page}")
+        body = answer.content.decode()
+        assert answer.status_code == 200, page
+        assert [secret for secret in secrets_of(portal) if secret in body] == [], page
+        assert "Здравствуйте" not in body, page
+
+
+def test_list_of_portals_tells_how_each_fares(portal, host):
+    body = host.get("/admin/portals/portal/").content.decode()
+
+    assert "acme.bitrix24.ru" in body
+    assert "1 / " in body  # failed of all runs
+    assert "₽" in body
+
+
+def test_paused_portal_does_no_work_until_it_is_resumed(portal, host):
+    do(host, "pause", portal)
+    portal.refresh_from_db()
+    paused = portal.works
+    do(host, "resume", portal)
+
+    portal.refresh_from_db()
+    assert (paused, portal.works) == (False, True)
+
+
+def test_ended_sessions_close_every_page(portal, host, admin):
+    do(host, "end_sessions", portal)
+
+    assert admin.get("").status_code == 401
+
+
+def test_rebinding_leaves_a_task_for_active_portals_only(portal, host):
+    gone = make_portal(member_id="e" * 32, state=Portal.State.GONE)
+
+    do(host, "rebind", portal, gone)
+
+    assert [task.args for task in OxTask.objects.filter(task_path__contains="rebind")] == [
+        [portal.pk]
+    ]
+
+
+def test_erasing_wants_the_address_typed_in(portal, host):
+    page = do(host, "erase", portal)
+    wrong = host.post(f"/admin/portals/portal/{portal.pk}/erase/", {"typed": "acme"})
+    kept = Dialog.objects.filter(portal=portal).exists()
+    host.post(f"/admin/portals/portal/{portal.pk}/erase/", {"typed": portal.domain})
+
+    portal.refresh_from_db()
+    assert "acme.bitrix24.ru" in page.content.decode()
+    assert (wrong.status_code, kept) == (200, True)
+    assert portal.state == Portal.State.GONE
+    assert not Dialog.objects.filter(portal=portal).exists()
+    assert not portal.grants.exists()
+
+
+def test_two_portals_are_never_erased_at_once(portal, host):
+    other = make_portal(member_id="e" * 32)
+
+    do(host, "erase", portal, other)
+
+    assert Portal.objects.filter(state=Portal.State.GONE).count() == 0
+
+
+def test_refused_deliveries_are_repeated_in_bulk(portal, host):
+    delivery = Delivery.objects.get(portal=portal, state="failed")
+
+    do(host, "repeat", delivery, model="assistant/delivery")
+
+    delivery.refresh_from_db()
+    assert delivery.state == "planned"
+
+
+def test_stuck_dialogs_are_repeated_in_bulk(portal, host):
+    stuck = Dialog.objects.get(portal=portal, quarantined_at__isnull=False)
+
+    do(host, "repeat", stuck, model="assistant/dialog")
+
+    stuck.refresh_from_db()
+    assert stuck.quarantined_at is None
+
+
+def test_configuration_is_pushed_after_a_look_at_every_difference(portal, host):
+    first, second = (
+        make_portal(member_id="d" * 32, domain="d.bitrix24.ru"),
+        make_portal(member_id="e" * 32),
+    )
+    configure(first, prompt="Старое", lines={"5": {"mode": "off"}})
+    configure(second, prompt="Другое")
+    configure(portal, prompt="Новое для всех")
+    url = f"/admin/portals/portal/push/?to={first.pk},{second.pk}"
+    choice = {"source": portal.pk, "parts": ["prompt"]}
+
+    preview = host.post(url, choice)
+    untouched = store.load(first)[0].prompt
+    host.post(url, {**choice, "apply": "1", f"portal_{first.pk}": "on"})
+
+    assert "Новое для всех" in preview.content.decode()
+    assert "Другое" in preview.content.decode()
+    assert untouched == "Старое"
+    assert store.load(first)[0].prompt == "Новое для всех"
+    assert store.load(first)[0].line(5).mode == "off"
+    assert store.load(second)[0].prompt == "Другое"
+
+
+def test_pushed_parts_that_do_not_fit_are_refused_for_that_portal(portal, host):
+    other = make_portal(member_id="e" * 32)
+    configure(other, fields=[{"name": "phone", "type": "phone"}], mappings=[])
+    url = f"/admin/portals/portal/push/?to={other.pk}"
+
+    answer = host.post(
+        url, {"source": portal.pk, "parts": ["mappings"], "apply": "1", f"portal_{other.pk}": "on"}
+    )
+
+    assert store.load(other)[0].mappings == ()
+    assert answer.status_code in (200, 302)
+
+
+def test_secret_of_an_app_registration_is_write_only(host):
+    app = make_app("second", client_secret="first-secret-value")
+
+    host.post(
+        f"/admin/portals/appregistration/{app.pk}/change/",
+        {"title": "Второе", "client_id": "local.second", "new_secret": "", "oauth_url": ""},
+    )
+    kept = AppRegistration.objects.get(pk=app.pk).client_secret
+    host.post(
+        f"/admin/portals/appregistration/{app.pk}/change/",
+        {
+            "title": "Второе",
+            "client_id": "local.second",
+            "new_secret": "second-secret-value",
+            "oauth_url": "",
+        },
+    )
+    wrong = host.post(
+        f"/admin/portals/appregistration/{app.pk}/change/",
+        {
+            "title": "Второе",
+            "client_id": "x",
+            "new_secret": "",
+            "oauth_url": "https://evil.example",
+        },
+    )
+
+    assert kept == "first-secret-value"
+    assert AppRegistration.objects.get(pk=app.pk).client_secret == "second-secret-value"
+    assert wrong.status_code == 200
+    assert "B24_OAUTH_URL" in wrong.content.decode()
+
+
+def test_staff_without_the_right_to_change_sees_no_acts(portal, client, db):
+    from django.contrib.auth.models import Permission
+
+    viewer = User.objects.create_user("viewer", "v@example.ru", "x", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_portal"))
+    client.force_login(viewer)
+
+    do(client, "pause", portal)
+    client.post(f"/admin/portals/portal/{portal.pk}/erase/", {"typed": portal.domain})
+
+    portal.refresh_from_db()
+    assert (portal.paused, portal.state) == (False, "active")
