@@ -58,10 +58,15 @@ BROWSER_FLAGS = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever uses a browser is an e2e test, so that a machine without one can leave it out."""
+    """Whatever uses a browser is an e2e test, so that a machine without one can leave it out.
+
+    Such a test is tried once more when it fails: a busy machine starves a browser now and then.
+    The summary names every repetition.
+    """
     for item in items:
         if {"browser", "page", "context"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(scope="session")
