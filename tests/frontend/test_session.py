@@ -106,6 +106,22 @@ def test_session_that_cannot_be_renewed_ends_with_a_sentence(opened, site):
     assert len(site.to("/api/session")) == 1
 
 
+def test_renewal_that_did_not_get_through_does_not_end_the_session(opened, site):
+    renew = site.routes["/api/session"]
+    site.tokens = {"token-2"}
+    site.routes["/api/session"] = lambda request: Reply(status=503)
+    site.routes["/api/next"] = lambda request: draft_reply(text="Второй вариант")
+    app = opened("/page/operator")
+
+    app.get_by_role("button", name="Next version").click()
+
+    expect(app.get_by_text("No connection").first).to_be_visible()
+    site.routes["/api/session"] = renew
+    app.get_by_role("button", name="Next version").click()
+    expect(app.get_by_label("Text of the reply")).to_have_value("Второй вариант")
+    expect(app.locator("#session-ended")).to_be_hidden()
+
+
 def test_frame_asks_no_more_after_the_end_of_the_session(opened, site):
     site.tokens = set()
     site.routes["/api/session"] = lambda request: as_json({}, status=403)

@@ -60,6 +60,9 @@ function planRenewal() {
   }, Math.max(1000, expiresAt - RENEW_BEFORE_MS - Date.now()));
 }
 
+// The server was not reached or has its own trouble: the session may well live on.
+class Unreachable extends Error {}
+
 async function askNewToken() {
   const auth = await bridge.refreshAuth();
   const response = await fetch(meta('frame-session-url'), {
@@ -67,7 +70,8 @@ async function askNewToken() {
     credentials: 'omit',
     headers: {'Content-Type': 'application/json', Accept: 'application/json'},
     body: JSON.stringify({auth: auth?.AUTH_ID ?? '', token}),
-  });
+  }).catch(() => { throw new Unreachable(); });
+  if (response.status >= 500) throw new Unreachable();
   if (!response.ok) throw new Error(`session: ${response.status}`);
   const data = await response.json();
   token = data.token;
@@ -85,6 +89,8 @@ function endSession() {
   byId('session-ended')?.removeAttribute('hidden');
 }
 
+const offline = () => new Response('', {status: 503, headers: {'X-Offline': '1'}});
+
 // Like fetch, with the token; renews it once when it is refused. Rejects only when it was aborted:
 // a lost network is a 503 that carries X-Offline, so that htmx logs nothing and swaps nothing.
 export async function frameFetch(url, options = {}) {
@@ -96,7 +102,7 @@ export async function frameFetch(url, options = {}) {
       return await fetch(url, {...options, headers, credentials: 'omit'});
     } catch (error) {
       if (options.signal?.aborted) throw error;
-      return new Response('', {status: 503, headers: {'X-Offline': '1'}});
+      return offline();
     }
   };
   if (ended) return new Response('', {status: 401});
@@ -104,7 +110,9 @@ export async function frameFetch(url, options = {}) {
   const used = token;
   const response = await send();
   if (response.status !== 401) return response;
-  if (used === token) await renew().catch(() => {});
+  let isUnreachable = false;
+  if (used === token) await renew().catch((error) => { isUnreachable = error instanceof Unreachable; });
+  if (isUnreachable) return offline();
   const again = used === token ? response : await send();
   if (again.status === 401) endSession();
   return again;
