@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from tools.bench import figures
+from tools.bench import figures, frames
 from tools.bench.figures import Column, Exchange
 from tools.bench.sides import Portal
 from tools.bench.stage import Stage
@@ -31,6 +31,9 @@ QUIET_SECONDS = 1.0
 WRITING_AT_ONCE = 15
 IN_FLIGHT_LATENCY_MS = 8000.0
 IN_FLIGHT_RATE = 60.0
+FRAMES = 500
+POLL_SECONDS = 4.0
+FRAMES_SECONDS = 12.0
 KILL_RATE = 4.0
 KILL_LATENCY_MS = 1000.0
 CONCURRENCY = 100
@@ -221,6 +224,28 @@ class Bench:
                 for chat in dict.fromkeys(group):
                     yield chat, piece
 
+    def frames(self) -> Column:
+        """Operators open their frames; then 500 stay open and poll while nothing happens."""
+        stage = self._stage
+        opened = [frames.open_frame(portal, chat_id) for portal, chat_id in self._chats]
+        web = figures.family(stage.web.pid)
+        seconds = FRAMES_SECONDS / (3 if self._wishes.quick else 1)
+        frames.poll(opened, count=FRAMES, every=POLL_SECONDS, seconds=1)
+        cpu, began = figures.cpu_seconds(web), time.monotonic()
+        polled = frames.poll(opened, count=FRAMES, every=POLL_SECONDS, seconds=seconds)
+        took = time.monotonic() - began
+        busy = (figures.cpu_seconds(web) - cpu) / took
+        column = Column(f"{FRAMES} open frames")
+        column.cells |= {
+            "first page p50 / p95 / p99, ms": figures.in_ms(one.opened_in for one in opened),
+            "polls/s": f"{len(polled.seconds) / took:.0f}",
+            "poll p50 / p95 / p99, ms": figures.in_ms(polled.seconds),
+            "polls with news": f"{polled.statuses.get(200, 0)}",
+            "polls refused": f"{sum(polled.statuses.values()) - _good(polled.statuses)}",
+            "web CPU, % of one core": f"{busy * 100:.0f}",
+        }
+        return column
+
     def in_flight(self) -> Column:
         """More than a hundred slow model calls at once in one fresh worker."""
         stage = self._stage
@@ -288,6 +313,10 @@ def _per_second(found: list[Exchange], rounds: list[float]) -> float:
     return replies / busy if busy else 0.0
 
 
+def _good(statuses: Mapping[int, int]) -> int:
+    return statuses.get(200, 0) + statuses.get(204, 0)
+
+
 def _most_in_flight(calls: list[tuple[float, int]]) -> int:
     """Every call takes exactly the set latency: those begun within any such span were together."""
     span, most = IN_FLIGHT_LATENCY_MS / 1000 * 0.95, 0
@@ -334,6 +363,7 @@ def main() -> int:
         for name, phase in (
             ("replies", bench.replies),
             ("events", bench.events),
+            ("open frames", bench.frames),
             ("slow model", bench.in_flight),
             ("kill -9", bench.kills),
         ):
@@ -348,7 +378,8 @@ def main() -> int:
             f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n"
         )
     print(figures.table(columns))
-    broken = any(column.cells[row] != "0" for column in columns for row in ("lost", "duplicated"))
+    bad = ("lost", "duplicated", "polls refused")
+    broken = any(column.cells.get(row, "0") != "0" for column in columns for row in bad)
     return 1 if broken else 0
 
 

@@ -159,6 +159,7 @@ class Stage:
         django.setup()
         logging.disable(logging.WARNING)  # of this process; the others write into the log file
         call_command("migrate", interactive=False, verbosity=0)
+        call_command("collectstatic", interactive=False, verbosity=0)
         _close_connections()
 
     def _start_web(self, port: int) -> None:
