@@ -1,7 +1,7 @@
 """Runs all tests: on SQLite, then on PostgreSQL where a server is reachable. Finds a Chromium
-first.
+and Bitrix24's browser SDK first.
 
-Extra arguments go to pytest (`python tools/test.py -k name` runs on SQLite only).
+Extra arguments go to pytest (`python -m tools.test -k name` runs on SQLite only).
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tools.browser_sdk import NoSdk, browser_sdk
+
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LOCAL_POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
 NOT_FOR_POSTGRESQL = ("llm_gateway", "llm_trust", "bitrix24", "local_portal", "frontend", "common")
 """Folders of tests that know no database, and the tests of our SQLite backend."""
+WITHOUT_BROWSER = ["-m", "not e2e"]
 
 
 def find_chromium() -> str:
@@ -83,18 +86,27 @@ def main() -> int:
             print(sentence)
             return 1
         print(sentence, "Browser tests are left out.")
+    if chromium:
+        try:
+            browser_sdk()
+        except NoSdk as error:
+            print(error)
+            if os.environ.get("CI"):
+                return 1
+            print("Tests against it are left out.")
     environment = {"CHROMIUM": chromium}
-    browserless = [] if chromium else ["-m", "not e2e"]
+    browserless = [] if chromium else WITHOUT_BROWSER
     extra = sys.argv[1:]
-    common = ["-n", "2", "--dist", "loadfile", "-q", *browserless]
+    common = ["-n", "2", "--dist", "loadfile", "-q"]
     print("== SQLite ==", flush=True)
-    code = run_pytest([*common, *extra], **environment, TEST_DATABASE_URL="")
+    code = run_pytest([*common, *browserless, *extra], **environment, TEST_DATABASE_URL="")
     postgres = "" if extra else postgres_url()
     if code or not postgres:
         return code
     print("== PostgreSQL ==", flush=True)
     ignored = [f"--ignore=tests/{name}" for name in NOT_FOR_POSTGRESQL]
-    return run_pytest([*common, *ignored], **environment, TEST_DATABASE_URL=postgres)
+    # What a browser shows does not depend on the database behind it.
+    return run_pytest([*common, *WITHOUT_BROWSER, *ignored], TEST_DATABASE_URL=postgres)
 
 
 if __name__ == "__main__":

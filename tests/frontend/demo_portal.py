@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.frontend.conftest import operator_page, render
-from tests.frontend.site import ROOT, Handler, Reply, Request, Site, as_json
+from tests.frontend.site import Handler, Reply, Request, Site, as_json
 
 DEMO_TOKEN = "demo-token"
 SID = "a1b2c3d4e5f60718293a4b5c6d7e8f90"
-PORTAL_FRAME = ROOT / "integrations/bitrix24/local_portal/static/portal_frame.js"
 
 
 class DemoPortal:
@@ -31,9 +30,6 @@ class DemoPortal:
             "/demo/mode": self.guarded(self.set_mode),
             "/demo/frame": self.guarded(self.frame),
             "/demo/reset": self.guarded(self.reset),
-            "/portal_frame.js": lambda request: Reply(
-                PORTAL_FRAME.read_text(), kind="text/javascript"
-            ),
             "/entry": operator_page,
         }
 

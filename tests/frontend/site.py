@@ -16,7 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = ROOT / "bx_gpt_app" / "static"
-HERE = Path(__file__).resolve().parent
+OF_THE_PORTAL = {
+    "/parent.html": Path(__file__).resolve().parent / "parent.html",
+    "/portal_frame.js": ROOT / "integrations/bitrix24/local_portal/static/portal_frame.js",
+}
 
 # The policy of the product's frame pages, with any parent allowed.
 POLICY = (
@@ -73,7 +76,7 @@ class Site:
 
     def answer(self, request: Request) -> Reply:
         self.requests.append(request)
-        if request.path.startswith("/static/") or request.path == "/parent.html":
+        if request.path.startswith("/static/") or request.path in OF_THE_PORTAL:
             return self._file(request.path)
         if request.path.startswith("/api/"):
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -83,11 +86,7 @@ class Site:
         return handler(request) if handler else Reply("not here", status=404)
 
     def _file(self, path: str) -> Reply:
-        file = (
-            HERE / "parent.html"
-            if path == "/parent.html"
-            else STATIC / path.removeprefix("/static/")
-        )
+        file = OF_THE_PORTAL.get(path) or STATIC / path.removeprefix("/static/")
         kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
         if not file.is_file():
             return Reply(status=404)

@@ -50,9 +50,9 @@ def test_connect_gives_what_the_portal_knows(frame):
 
 
 def test_first_run_reports_that_the_installer_is_open(frame, page):
-    app = frame("() => { portal.initData.FIRST_RUN = true; }")
+    app = frame("() => { portal.firstRun = true; }")
 
-    run(app, "await bridge.connect(); return bridge.call('reloadData', {});")
+    run(app, "await bridge.connect(); return bridge.call('getInterface');")
 
     assert {"method": "setInstall", "params": {"install": True}} in page.evaluate("portal.log")
 
@@ -70,7 +70,7 @@ def test_parameters_with_colons_arrive_whole(frame, page):
 
 
 def test_silent_portal_ends_a_call_by_its_time_limit(frame):
-    app = frame("() => portal.silent.add('refreshAuth')")
+    app = frame("() => portal.denied.push('refreshAuth')")
 
     assert run(app, "return bridge.call('refreshAuth', {}, {timeout: 60})") == (
         "refused: the portal did not answer"
@@ -111,7 +111,7 @@ def test_parent_of_another_origin_is_told_nothing_and_believed_nothing(frame, pa
 
 
 def test_answer_of_another_window_of_the_portal_is_ignored(frame, page):
-    app = frame("() => portal.silent.add('refreshAuth')")
+    app = frame("() => portal.denied.push('refreshAuth')")
     app.evaluate("window.sent = 0; addEventListener('message', () => { window.sent += 1; })")
     page.evaluate(
         """(answer) => {
@@ -147,7 +147,7 @@ def test_text_that_was_accepted_but_not_written_is_noticed(frame):
 def test_chat_that_answers_with_a_message_is_an_error(frame):
     app = frame("() => { portal.broken = true; }")
 
-    assert run(app, "return bridge.getComposer()") == "refused: no dialog"
+    assert run(app, "return bridge.getComposer()") == "refused: There is no active dialog"
 
 
 def test_end_of_installation_reaches_the_portal_that_never_answers(frame, page):

@@ -106,7 +106,7 @@ def test_cancelled_insert_changes_nothing(opened, composer, page):
 @pytest.mark.parametrize(
     "state",
     [
-        "portal.silent.add('im:getImTextareaContent')",
+        "portal.denied.push('im:getImTextareaContent')",
         "portal.broken = true",
         "portal.swallow = true",
     ],

@@ -31,6 +31,8 @@ def test_every_request_carries_the_token_and_no_cookie(page, site, console_error
     [asked] = site.to("/api/next")
     assert asked.headers["authorization"] == "Bearer token-1"
     assert "cookie" not in asked.headers
+    assert page.evaluate("localStorage.length + sessionStorage.length") == 0
+    assert page.evaluate("document.cookie") == "left=over"
     assert not console_errors
 
 

@@ -36,11 +36,16 @@ class Application:
         self._guard = threading.Lock()
         self._all: list[Received] = []
         self.html = "<p>installer</p>"
+        self.scripts: dict[str, bytes] = {}
         self.server = HttpServer("127.0.0.1", 0, self._answer)
         self.server.start()
         self.url = f"http://127.0.0.1:{self.server.port}"
+        self.foreign_url = f"http://localhost:{self.server.port}"
+        """Another site than the portal's in the eyes of a browser."""
 
     def _answer(self, request: Request) -> Response:
+        if request.path in self.scripts:
+            return Response(200, self.scripts[request.path], "text/javascript; charset=utf-8")
         raw = request.body.decode()
         received = Received(request.path, request.query_params, decode_form(raw), raw)
         with self._guard:

@@ -122,7 +122,6 @@ def test_disabled_composer_answers_with_a_reason(
         "ask('selectUser', {mult: false})",
         "ask('setTitle', {title: 'x'})",
         "ask('reloadData', {})",
-        "ask('openApplication', {x: 1})",
         "askChat('im:getImTextareaContent', '', '')",
         "askChat('im:setImTextareaContent', 5)",
     ],

@@ -47,15 +47,18 @@ function ask(build, timeout) {
   });
 }
 
-export function call(command, params, {timeout = 1500} = {}) {
-  const json = params === undefined ? '' : `${JSON.stringify(params)}:`;
+const isEmpty = (params) => Object.keys(params).length === 0;
+
+// The messages are letter by letter those of the official SDK: empty parameters are left out.
+export function call(command, params = {}, {timeout = 1500} = {}) {
+  const json = isEmpty(params) ? '' : `${JSON.stringify(params)}:`;
   return ask((id) => `${command}:${json}${id}:${sid}`, timeout);
 }
 
 export async function im(method, params = {}, {timeout = 1500} = {}) {
   const requestId = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
   const reply = await ask((id) => ({
-    method: `im:${method}`, params: {...params, requestId}, callback: id, appSid: sid, requestId,
+    method: `im:${method}`, params: isEmpty(params) ? '' : params, callback: id, appSid: sid, requestId,
   }), timeout);
   if (reply?.message) throw new Error(reply.message);
   return reply ?? {};

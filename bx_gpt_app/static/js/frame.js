@@ -378,10 +378,12 @@ const onClick = {
   },
   dialog: (button) => document.querySelector(button.dataset.dialog)?.showModal(),
   close: (button) => button.closest('dialog').close(),
-  themeSet: (button) => { root.dataset.theme = button.dataset.themeSet; },
+  themeSet: (button) => {
+    root.dataset.theme = button.dataset.themeSet;
+    for (const one of document.querySelectorAll('[data-theme-set]')) one.setAttribute('aria-pressed', String(one === button));
+  },
   retry: () => pollNow(),
   installFinish: () => bridge.installFinish(),
-  openPath: (button) => bridge.call('openPath', {path: button.dataset.openPath}).catch(() => toast(t('chat_silent_open'))),
 };
 
 document.addEventListener('click', (event) => {

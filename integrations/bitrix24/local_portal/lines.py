@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from integrations.bitrix24.local_portal.crm_fields import COMPANY, CONTACT, DEAL, LEAD
 from integrations.bitrix24.local_portal.events import (
     SYSTEM_USER,
     chat_view,
     message_view,
     user_view,
 )
+from integrations.bitrix24.local_portal.methods_crm import add_activity
 from integrations.bitrix24.local_portal.state import (
     ANSWERED,
     CLIENT_AFTER_OPERATOR,
@@ -31,6 +33,7 @@ from integrations.bitrix24.local_portal.state import (
     World,
 )
 
+ITEM_TYPES = {"lead": LEAD, "deal": DEAL, "contact": CONTACT, "company": COMPANY}
 MESSAGE_LIMIT = 20_000  # api-reference/chat-bots/chat-bots-v2/imbot.v2/messages/chat-message-send
 WHISPER = {
     "COMPONENT_ID": "HiddenMessage",
@@ -71,7 +74,7 @@ def client_writes(
         joined = _welcome_bot(world, chat, line, session, is_new=is_new)
         if joined is None:
             _to_queue(world, chat, line, session)
-    if not world.options.crm_binding_delay_seconds:
+    if chat.crm or not world.options.crm_binding_delay_seconds:
         bind_crm(world, chat, line, client)
     if joined is not None:
         _tell_joined(world, chat, joined, client)
@@ -368,6 +371,7 @@ def finish(world: World, chat: Chat, session: Session, *, status: int = CLOSED) 
     session.closed_at = world.now()
     session.status = status
     note(world, chat, "Диалог завершён")
+    _complete_trace(world, session)
     for bot in list(world.bots_in(chat)):
         _leave(chat, bot.id)
     world.touch(chat)
@@ -389,7 +393,10 @@ def bind_crm(world: World, chat: Chat, line: Line, client: User) -> None:
     In simple CRM mode a lead is converted at once: the dialog gets a contact and a deal.
     """
     create = line.settings["CRM_CREATE"]
-    if chat.crm or line.settings["CRM"] != "Y" or create == "none":
+    if line.settings["CRM"] != "Y":
+        return
+    if chat.crm or create == "none":
+        _leave_trace(world, chat)
         return
     chat.crm = world.crm.from_dialog(
         title=chat.title,
@@ -400,4 +407,40 @@ def bind_crm(world: World, chat: Chat, line: Line, client: User) -> None:
         wanted=str(create),
     )
     note(world, chat, f"Данные сохранены в CRM: {chat.title}")
+    _leave_trace(world, chat)
     world.touch(chat)
+
+
+def _leave_trace(world: World, chat: Chat) -> None:
+    """The session's activity on the card of its client.
+
+    Source: imopenlines/lib/crm/activity.php
+    """
+    session = world.session_of(chat)
+    owner = next(
+        (name for name in ("deal", "lead", "company", "contact") if chat.crm.get(name)), ""
+    )
+    if session is None or session.activity_id or not owner:
+        return
+    session.activity_id = add_activity(
+        world.crm,
+        world.crm.item(ITEM_TYPES[owner], chat.crm[owner]),
+        {
+            "PROVIDER_ID": "IMOPENLINES_SESSION",
+            "PROVIDER_TYPE_ID": session.line_id,
+            "ASSOCIATED_ENTITY_ID": session.id,
+            "ORIGIN_ID": f"IMOL_{session.id}",
+            "RESULT_SOURCE_ID": chat.connector,
+            "DIRECTION": 1,
+            "SUBJECT": chat.title,
+            "PROVIDER_PARAMS": {"USER_CODE": chat.entity_id},
+        },
+        user_id=None,
+    )
+
+
+def _complete_trace(world: World, session: Session) -> None:
+    activity = world.crm.activities.get(session.activity_id)
+    if activity is not None:
+        activity |= {"COMPLETED": "Y", "STATUS": "2"}
+        world.events.crm("ONCRMACTIVITYUPDATE", {"ID": session.activity_id}, user_id=None)

@@ -89,6 +89,26 @@ def page(rows: list[Any], call: Call) -> Listed:
     return Listed(rows[start : start + PAGE], total=len(rows), next=following)
 
 
+@TABLE("im.notify.system.add", scope="im")
+def im_notify_system_add(call: Call) -> Any:
+    """Source: api-reference/chats/notifications/im-notify-system-add"""
+    world, user_id, text = call.world, call.int("USER_ID"), call.text("MESSAGE").strip()
+    if user_id <= 0:
+        raise RestError("USER_ID_EMPTY", "User ID can't be empty")
+    if not text:
+        raise RestError("MESSAGE_EMPTY", "Message can't be empty")
+    if user_id not in world.users:
+        return False
+    tag = call.text("TAG")
+    for number_, old in list(world.notifications.items()):
+        if tag and old["tag"] == tag:
+            del world.notifications[number_]
+    note_id = world.next_id("notification")
+    world.notifications[note_id] = {"user_id": user_id, "text": text, "tag": tag}
+    world.touch()
+    return note_id
+
+
 # ---------------------------------------------------------------------- the application
 
 

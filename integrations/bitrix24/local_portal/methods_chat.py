@@ -129,6 +129,9 @@ def _apply_bot_fields(world: World, bot: Bot, fields: dict[str, Any]) -> None:
         bot.background_id = fields["backgroundId"]
     if fields.get("eventMode"):
         bot.event_mode = "webhook" if fields["eventMode"] == "webhook" else "fetch"
+        if bot.event_mode == "webhook":
+            # The source keeps what was not fetched for its day; no page promises it.
+            bot.queue.clear()
     if fields.get("webhookUrl"):
         bot.webhook_url = str(fields["webhookUrl"])
     _apply_properties(world, bot, as_map(fields.get("properties")))
@@ -314,6 +317,7 @@ def _bot_says(
     hidden: bool = False,
     system: bool = False,
 ) -> Message:
+    hidden = hidden and not world.options.whispers_leak
     if not (hidden or system):
         _check_not_blocked(chat)
     session = world.session_of(chat)

@@ -709,6 +709,8 @@ def activity_list(call: Call) -> Any:
         if matches(row, filter_)
         and (not owners or (int(row["OWNER_TYPE_ID"]), int(row["OWNER_ID"])) in owners)
     ]
+    order = {key.upper(): value for key, value in call.map("order").items()}
+    rows = _ordered(rows, order or {"ID": "ASC"})
     shown = [{key: one for key, one in row.items() if one is not None} for row in rows]
     return page(shown, call)
 

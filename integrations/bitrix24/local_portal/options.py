@@ -128,6 +128,7 @@ class PortalOptions:
     `rate`/`burst` are the leaky bucket (requests per second, size); None switches it off, as on a
     self-hosted portal. `app_base_url` is where the application listens; the addresses of the
     installer, of the main page and of the OAuth callback are made from it and `app_code`.
+    With `whispers_leak` the portal forgets SKIP_CONNECTOR, so that clients see whispers of bots.
     """
 
     host: str = "127.0.0.1"
@@ -154,6 +155,7 @@ class PortalOptions:
 
     legacy_bots: bool = False
     bot_revision: int = 36
+    whispers_leak: bool = False
     taken_bot_codes: frozenset[str] = frozenset()
     crm_mode: Literal["classic", "simple"] = "classic"
     crm_binding_delay_seconds: float = 0.0

@@ -503,6 +503,12 @@ class LocalPortal:
             found: Item = crm.item(entity_type_id, item_id)
             return copy.deepcopy(crm.view(found))
 
+    def notifications(self, user_id: int) -> list[str]:
+        """What stands in a user's bell, oldest first."""
+        with self.world.lock:
+            notes = self.world.notifications.values()
+            return [note["text"] for note in notes if note["user_id"] == user_id]
+
     def timeline(self, entity_type_id: int, item_id: int) -> list[dict[str, str]]:
         """Notes and comments of an item: {kind: "logmessage" | "comment", title, text}."""
         with self.world.lock:

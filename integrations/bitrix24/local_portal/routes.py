@@ -163,17 +163,21 @@ class Routes:
         if request.path == "/_portal/finish":
             self._portal.finish_install()
             return _json(200, {"ok": True})
-        placement = scalar(params.get("placement", "DEFAULT"))
         form = self._portal.frame(
             user_id,
-            placement,
+            scalar(params.get("placement", "DEFAULT")),
             _placement_options(params),
             scalar(params["path"]) if "path" in params else None,
         )
+        if request.path == "/_portal/form":
+            return _json(200, form.as_json())
+        visitor = urlencode({"key": key, "user_id": user_id})
         about = {
             "form": form.as_json(),
-            "auth_url": f"/_portal/auth?{urlencode({'key': key, 'user_id': user_id})}",
+            "form_url": f"/_portal/form?{visitor}",
+            "auth_url": f"/_portal/auth?{visitor}",
             "finish_url": f"/_portal/finish?{urlencode({'key': key})}",
+            "chat": self._shown_chat(params),
             "is_admin": self._world.users[user_id].admin,
             "pending": self._world.installation.state == "pending",
             "denied": [one for one in scalar(params.get("denied", "")).split(",") if one],
@@ -181,6 +185,25 @@ class Routes:
         template = (STATIC / "portal.html").read_text()
         text = template.replace("{{about}}", html.escape(json.dumps(about), quote=True))
         return Response(200, text.encode(), "text/html; charset=utf-8")
+
+    def _shown_chat(self, params: dict[str, Any]) -> dict[str, Any] | None:
+        """The messages of the page's chat, and what applications hang into a message's menu."""
+        world = self._world
+        chat = world.chats.get(int(scalar(params.get("chat_id", "0")) or 0))
+        if chat is None:
+            return None
+        with world.lock:
+            return {
+                "id": chat.id,
+                "messages": [
+                    {"id": one.id, "author": world.users[one.author_id].name, "text": one.text}
+                    for one in world.messages_of(chat)
+                    if one.author_id
+                ],
+                "menu": [
+                    one.title for one in world.placements if one.placement == "IM_CONTEXT_MENU"
+                ],
+            }
 
     def _fresh_auth(self, user_id: int) -> dict[str, Any]:
         grant = self._world.authority.issue(self._world, user_id)
@@ -192,8 +215,11 @@ class Routes:
 
 
 def _placement_options(params: dict[str, Any]) -> dict[str, Any] | None:
+    if "options" in params:
+        return dict(json.loads(scalar(params["options"])))
     if "chat_id" in params:
-        return {"dialogId": f"chat{scalar(params['chat_id'])}"}
+        message = {"messageId": scalar(params["message_id"])} if "message_id" in params else {}
+        return {"dialogId": f"chat{scalar(params['chat_id'])}", **message}
     if "item_id" in params:
         return {"ID": scalar(params["item_id"])}
     return None

@@ -152,6 +152,7 @@ class Session:
     status: int = NEW
     accepted: bool = False
     closed_at: float | None = None
+    activity_id: int = 0
 
 
 @dataclass(slots=True)
@@ -276,6 +277,7 @@ class World:
         self.quick_answers: list[dict[str, Any]] = []
         self.app_settings: dict[str, Any] = {}
         self.user_settings: dict[int, dict[str, Any]] = {}
+        self.notifications: dict[int, dict[str, Any]] = {}
         self._ids: dict[str, int] = dict(FIRST_IDS)
 
     def next_id(self, kind: str) -> int:

@@ -4,7 +4,8 @@
 
 const CHAT_PLACEMENTS = ['IM_TEXTAREA', 'IM_SIDEBAR', 'IM_CONTEXT_MENU'];
 const POPUPS = ['IM_TEXTAREA', 'IM_CONTEXT_MENU', 'IMMOBILE_CONTEXT_MENU'];
-const OPENABLE = /^\/(crm|marketplace|company\/personal\/user|workgroups)\//;
+const OPENABLE =
+  /^\/(crm\/(deal|lead|contact|company|type)|marketplace|company\/personal\/user\/\d+|workgroups\/group\/\d+)\//;
 const SILENCE = Symbol('silence');
 
 /** A message of the frame as {method, params, cb, sid, requestId}; null when it is none. */
@@ -43,7 +44,8 @@ export function parse(data) {
  * denied     commands that are never answered
  * log        (entry) => void, entry = {from, method, params}
  * More, all optional: isAdmin, firstRun, slider, title, onInstallFinish, onClose, onTitle,
- * onOpenPath(path), onMessenger(dialogId), openApplication(options) => Promise,
+ * onOpenPath(path) => Promise until it is closed, onMessenger(dialogId),
+ * openApplication(options) => Promise until it is closed,
  * pick(kind, params) => Promise<chosen | undefined>.
  *
  * Returns {iframe, emit(event, data), close()}.
@@ -67,7 +69,6 @@ export function mountFrame(options) {
   const iframe = document.createElement('iframe');
   iframe.name = form.window_name;
   iframe.title = options.title || placement;
-  iframe.allow = 'clipboard-write';
 
   const commands = {
     getInitData() {
@@ -134,9 +135,9 @@ export function mountFrame(options) {
       options.onClose?.();
       return SILENCE;
     },
-    openPath({ path }) {
+    async openPath({ path }) {
       if (!OPENABLE.test(path || '')) return { result: 'error', errorCode: 'PATH_NOT_AVAILABLE' };
-      options.onOpenPath?.(path);
+      await options.onOpenPath?.(path);
       return { result: 'close' };
     },
     selectUser: (params) => pick('user', params),

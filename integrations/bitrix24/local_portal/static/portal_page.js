@@ -3,8 +3,8 @@
 import { mountFrame } from '/_static/portal_frame.js';
 
 const about = JSON.parse(document.body.dataset.about);
-const composer = document.getElementById('composer');
-const shown = document.getElementById('log');
+const byId = (id) => document.getElementById(id);
+const composer = byId('composer');
 
 const portal = {
   composer,
@@ -16,9 +16,7 @@ const portal = {
   chosen: undefined,
 };
 
-portal.frame = mountFrame({
-  container: document.getElementById('app'),
-  form: about.form,
+const shared = {
   auth: async () => {
     const answer = await fetch(about.auth_url);
     if (!answer.ok) throw new Error('no tokens');
@@ -27,17 +25,54 @@ portal.frame = mountFrame({
   composer,
   denied: about.denied,
   isAdmin: about.is_admin,
-  firstRun: about.pending,
   log: (entry) => {
     portal.log.push(entry);
-    shown.textContent += `${entry.from} ${entry.method}\n`;
+    byId('log').textContent += `${entry.from} ${entry.method}\n`;
   },
   onRefresh: () => { portal.refreshed += 1; },
-  onClose: () => { portal.closed += 1; },
-  onTitle: (title) => { document.title = title; },
   onOpenPath: (path) => { portal.opened.push(path); },
   onMessenger: (dialogId) => { portal.opened.push(dialogId); },
+  openApplication: ({ bx24_title: title, bx24_label, bx24_width, bx24_leftBoundary, ...own }) =>
+    openSlider({ options: JSON.stringify(own) }, title),
   pick: async () => portal.chosen,
+};
+
+/** One more page of the application over this one; resolves when it is closed. */
+async function openSlider(query, title) {
+  portal.slider?.close();
+  const answer = await fetch(`${about.form_url}&${new URLSearchParams(query)}`);
+  const form = await answer.json();
+  const slider = byId('slider');
+  await new Promise((closed) => {
+    portal.slider = mountFrame({
+      ...shared, container: slider, form, title, slider: true, onClose: closed,
+    });
+    byId('slider-close').onclick = closed;
+    slider.hidden = false;
+  });
+  slider.hidden = true;
+  portal.slider.close();
+}
+
+for (const { id, author, text } of about.chat?.messages ?? []) {
+  const row = document.createElement('li');
+  row.append(Object.assign(document.createElement('span'), { textContent: `${author}: ${text}` }));
+  for (const title of about.chat.menu) {
+    const item = Object.assign(document.createElement('button'), { type: 'button', textContent: title });
+    item.onclick = () =>
+      openSlider({ placement: 'IM_CONTEXT_MENU', chat_id: about.chat.id, message_id: id }, title);
+    row.append(item);
+  }
+  byId('messages').append(row);
+}
+
+portal.frame = mountFrame({
+  ...shared,
+  container: byId('app'),
+  form: about.form,
+  firstRun: about.pending,
+  onClose: () => { portal.closed += 1; },
+  onTitle: (title) => { document.title = title; },
   onInstallFinish: async () => {
     await fetch(about.finish_url);
     portal.installed = true;
