@@ -77,6 +77,9 @@ class BotApi(Protocol):
     def update(self, bot_id: int, message_id: int, text: str) -> None:
         """Replaces the text of an own message."""
 
+    def delete(self, bot_id: int, message_id: int) -> None:
+        """Takes an own message out of the chat."""
+
     def typing(self, bot_id: int, dialog_id: str) -> None:
         """Shows that somebody is about to answer."""
 
@@ -165,6 +168,13 @@ class V2Bots:
                 "messageId": message_id,
                 "fields": {"message": text[:MAX_MESSAGE_LENGTH], "urlPreview": "N"},
             },
+            repeatable=True,
+        )
+
+    def delete(self, bot_id: int, message_id: int) -> None:
+        self._client.call(
+            "imbot.v2.Chat.Message.delete",
+            {"botId": bot_id, "messageId": message_id},
             repeatable=True,
         )
 
@@ -266,6 +276,13 @@ class LegacyBots:
                 "MESSAGE": text[:MAX_MESSAGE_LENGTH],
                 "URL_PREVIEW": "N",
             },
+            repeatable=True,
+        )
+
+    def delete(self, bot_id: int, message_id: int) -> None:
+        self._client.call(
+            "imbot.message.delete",
+            {"BOT_ID": bot_id, "MESSAGE_ID": message_id},
             repeatable=True,
         )
 

@@ -15,6 +15,7 @@ from integrations.bitrix24.crm_items import (
     ENTITY_NAMES,
     ENTITY_TYPES,
     HAVE_MULTIFIELDS,
+    LARGEST_ID,
     LEAD,
     MULTIFIELDS,
     QUOTE,
@@ -57,6 +58,7 @@ __all__ = [
     "DEAL",
     "ENTITY_NAMES",
     "ENTITY_TYPES",
+    "LARGEST_ID",
     "LEAD",
     "MULTIFIELDS",
     "QUOTE",
@@ -98,10 +100,24 @@ __all__ = [
 TIMELINE_MAX_LENGTH = 10_000
 
 
+MULTIFIELD_TITLES: Mapping[str, tuple[str, str]] = {
+    "PHONE": ("Phone", "Телефон"),
+    "EMAIL": ("E-mail", "E-mail"),
+    "WEB": ("Site", "Сайт"),
+}
+"""English and Russian: the universal methods leave these fields out (crm-item-fields)."""
+
+
 def read_fields(
-    client: PortalClient, entity_type_id: int, *, priority: Priority = Priority.LIVE
+    client: PortalClient,
+    entity_type_id: int,
+    *,
+    language: str = "en",
+    priority: Priority = Priority.LIVE,
 ) -> dict[str, FieldInfo]:
     """The fields of a type by the admin's UPPER name, with the choices of lists and directories.
+
+    `language` is the portal's: the few titles that it does not tell are ours.
 
     One request, and one more when there are directories (at most 50 of them are read).
     Very old portals are asked by the methods of their time.
@@ -123,7 +139,7 @@ def read_fields(
     infos = [_field_info(key, as_dict(one)) for key, one in described.items()]
     if entity_type_id in HAVE_MULTIFIELDS:
         known = {info.name for info in infos}
-        infos += [_multifield_info(name) for name in MULTIFIELDS if name not in known]
+        infos += [_multifield_info(name, language) for name in MULTIFIELDS if name not in known]
     directories = sorted({i.status_type for i in infos if i.type == "crm_status" and i.status_type})
     titles = _read_directories(client, directories, priority) if directories else {}
     return {
@@ -162,10 +178,10 @@ def _field_info(key: str, told: Mapping[str, Any]) -> FieldInfo:
     )
 
 
-def _multifield_info(name: str) -> FieldInfo:
+def _multifield_info(name: str, language: str) -> FieldInfo:
     return FieldInfo(
         name=name,
-        title={"PHONE": "Phone", "EMAIL": "E-mail", "WEB": "Site"}[name],
+        title=MULTIFIELD_TITLES[name][1 if language == "ru" else 0],
         type="crm_multifield",
         multiple=True,
         max_length=MULTIFIELD_MAX_LENGTH,

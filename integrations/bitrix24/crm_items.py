@@ -14,6 +14,8 @@ type Item = dict[str, Any]
 
 LEAD, DEAL, CONTACT, COMPANY, QUOTE, ORDER, SMART_INVOICE = 1, 2, 3, 4, 7, 14, 31
 FIRST_SMART_PROCESS = 128
+LARGEST_ID = 2**31 - 1
+"""Ids of items and of their types are 32-bit numbers in a portal's database."""
 
 ENTITY_TYPES: dict[int, tuple[str, str]] = {
     LEAD: ("lead", "L"),
@@ -44,11 +46,13 @@ def entity_type_id(name: str | int) -> int:
             return ENTITY_NAMES[text]
         if text in _PREFIXES:
             return _PREFIXES[text]
-        if re.fullmatch(r"DYNAMIC_\d{1,9}", text):
+        if re.fullmatch(r"DYNAMIC_\d{1,10}", text):
             number = int(text.removeprefix("DYNAMIC_"))
         elif re.fullmatch(r"T[0-9A-F]{2,7}", text):
             number = int(text[1:], 16)
-    if number is None or not (number in ENTITY_TYPES or number >= FIRST_SMART_PROCESS):
+    if number is None or not (
+        number in ENTITY_TYPES or FIRST_SMART_PROCESS <= number <= LARGEST_ID
+    ):
         raise ValueError("not a type of CRM item")
     return number
 
@@ -59,6 +63,11 @@ class ItemRef:
 
     entity_type_id: int
     item_id: int
+
+    @property
+    def is_universal(self) -> bool:
+        """Do the methods crm.item.* know its type? Orders have methods of their own."""
+        return self.entity_type_id != ORDER
 
     @property
     def name(self) -> str:
@@ -77,7 +86,7 @@ class ItemRef:
         """
         name, _, number = text.strip().replace(":", "_").rpartition("_")
         item_id = int_of(number)
-        if not item_id or item_id < 0 or name.isdecimal():
+        if not item_id or not 0 < item_id <= LARGEST_ID or name.isdecimal():
             raise ValueError("not the id of a CRM item")
         return cls(entity_type_id(name), item_id)
 

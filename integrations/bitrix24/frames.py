@@ -51,6 +51,12 @@ class FramePost(BaseModel):
         return dialog_id if _DIALOG.match(dialog_id) else ""
 
     @property
+    def message_id(self) -> int | None:
+        """The message whose menu the page was opened from. Forgeable like `dialog_id`."""
+        message_id = int_of(folded(self.options).get("messageid"))
+        return message_id if message_id and 0 < message_id < 2**63 else None
+
+    @property
     def item_ref(self) -> ItemRef | None:
         """The CRM card the page was opened in. Forgeable like `dialog_id`."""
         options = folded(self.options)

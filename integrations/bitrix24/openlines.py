@@ -51,6 +51,8 @@ class HistoryMessage(_Value):
     files: tuple[str, ...] = ()
     uuid: str = ""
     """The key that a message was sent with, where the portal tells it."""
+    reached_client: bool = False
+    """The messenger took it. False proves nothing: it may be on its way."""
 
 
 class History(_Value):
@@ -62,6 +64,27 @@ class History(_Value):
     line: LineChat | None = None
     crm: tuple[ItemRef, ...] = ()
     blocked: bool = False
+    owner: int | None = None
+    """Who holds the session now, as in `Dialog`; None where the portal does not tell."""
+    members: tuple[int, ...] = ()
+    """Who is in the chat now; empty where the portal does not tell."""
+    latest_session_id: int | None = None
+    """The chat's newest session, which may be another one."""
+
+    def is_held_by(self, user_id: int | None) -> bool:
+        if self.owner is not None:
+            return self.owner == user_id
+        return not self.members or user_id in self.members
+
+
+class SessionTrace(_Value):
+    """What the CRM keeps of a session: an activity of the client's card."""
+
+    activity_id: int
+    session_id: int
+    line_id: int | None = None
+    done: bool = False
+    """Answered or closed: nobody waits in it."""
 
 
 class Dialog(_Value):
@@ -144,13 +167,54 @@ def parse_history(result: Any, *, bot_id: int | None = None) -> History:
     messages = (
         _message(folded(one), users, line, bot_id) for one in as_dict(told.get("message")).values()
     )
+    session_id = int_of(told.get("sessionid")) or data1.session_id
+    present = as_dict(told.get("userinchat")).get(str(chat_id))
     return History(
         messages=tuple(sorted((one for one in messages if one), key=lambda one: one.id)),
         chat_id=chat_id,
-        session_id=int_of(told.get("sessionid")) or data1.session_id,
+        session_id=session_id,
         line=line,
         crm=crm,
         blocked=data1.blocked,
+        owner=int_of(chat.get("owner")),
+        members=tuple(one for one in map(int_of, as_list(present)) if one),
+        latest_session_id=data1.session_id or session_id,
+    )
+
+
+def session_traces_command(after: int | None) -> Command:
+    """Activities of sessions newer than `after`, oldest first; without it the newest first.
+
+    One page, at most 50. Needs the scope crm. Source: crm-activity-list,
+    settings/performance/huge-data.
+    """
+    newer = {} if after is None else {">ID": after}
+    return Command(
+        "crm.activity.list",
+        {
+            "filter": {"PROVIDER_ID": "IMOPENLINES_SESSION", **newer},
+            "order": {"ID": "DESC" if after is None else "ASC"},
+            "select": ["ID", "PROVIDER_TYPE_ID", "ASSOCIATED_ENTITY_ID", "COMPLETED"],
+            "start": -1,
+        },
+    )
+
+
+def parse_session_traces(result: Any) -> tuple[SessionTrace, ...]:
+    """The result of `session_traces_command`, oldest first."""
+    found = (_trace(folded(row)) for row in as_list(result))
+    return tuple(sorted((one for one in found if one), key=lambda one: one.activity_id))
+
+
+def _trace(told: Mapping[str, Any]) -> SessionTrace | None:
+    activity_id, session_id = int_of(told.get("id")), int_of(told.get("associatedentityid"))
+    if not activity_id or not session_id:
+        return None
+    return SessionTrace(
+        activity_id=activity_id,
+        session_id=session_id,
+        line_id=int_of(told.get("providertypeid")) or None,
+        done=flag_of(told.get("completed")),
     )
 
 
@@ -196,6 +260,8 @@ def _message(
         at=_moment(told.get("date")),
         files=tuple(text_of(one) for one in as_list(params.get("fileid")) if text_of(one)),
         uuid=text_of(told.get("uuid")) or text_of(told.get("templateid")),
+        # the connector's own id of the message, written once it has accepted it
+        reached_client=any(text_of(one) for one in as_list(params.get("connectormid"))),
     )
 
 
@@ -238,11 +304,15 @@ def read_dialog(
     )
 
 
-def chats_of_item_command(ref: ItemRef) -> Command:
-    """The open-line chats of a CRM item. Source: imopenlines-crm-chat-get."""
+def chats_of_item_command(ref: ItemRef, *, only_open: bool = False) -> Command:
+    """The open-line chats of a CRM item, or those with an open session.
+
+    Source: imopenlines-crm-chat-get.
+    """
+    active = "Y" if only_open else "N"
     return Command(
         "imopenlines.crm.chat.get",
-        {"CRM_ENTITY_TYPE": ref.name, "CRM_ENTITY": ref.item_id, "ACTIVE_ONLY": "N"},
+        {"CRM_ENTITY_TYPE": ref.name, "CRM_ENTITY": ref.item_id, "ACTIVE_ONLY": active},
     )
 
 

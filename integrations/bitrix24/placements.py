@@ -32,6 +32,8 @@ EVENTS = (
 
 _BOT_EVENTS = ("ONIMBOT", "ONIMCOMMAND")
 _TITLES = {"ru": "ИИ-помощник", "en": "AI assistant"}
+_MESSAGE_TITLES = {"ru": "ИИ: подсказать ответ", "en": "AI: suggest a reply"}
+"""An item of a message's menu says what it does."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ class WantedBindings:
     placements: tuple[WantedPlacement, ...] = ()
     robots: tuple[WantedRobot, ...] = ()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """As a report names them."""
+        return frozenset(
+            (
+                *(f"event {name}" for name in self.events),
+                *(f"placement {one.code}" for one in self.placements),
+                *(f"robot {one.code}" for one in self.robots),
+            )
+        )
+
 
 @dataclass(frozen=True)
 class BindReport:
@@ -79,13 +92,16 @@ def wanted_for(base_url: str, *, robot_user_id: int) -> WantedBindings:
     """
     base = base_url.rstrip("/")
     page = f"{base}/placement/"
-    messenger = {"iconName": "fa-magic", "context": "LINES", "role": "USER", "color": "AZURE"}
+    for_lines = {"context": "LINES", "role": "USER"}
+    messenger = {"iconName": "fa-magic", "color": "AZURE", **for_lines}
     cards = ("LEAD", "DEAL", "CONTACT", "COMPANY")
     return WantedBindings(
         events_url=f"{base}/events/",
         placements=(
             WantedPlacement("IM_SIDEBAR", page, _TITLES, messenger),
             WantedPlacement("IM_TEXTAREA", page, _TITLES, messenger),
+            # A menu's item has neither icon nor colour (api-reference/widgets/im/context-menu).
+            WantedPlacement("IM_CONTEXT_MENU", page, _MESSAGE_TITLES, for_lines),
             *(WantedPlacement(f"CRM_{card}_DETAIL_TAB", page, _TITLES) for card in cards),
         ),
         robots=(

@@ -69,6 +69,24 @@ def test_where_the_page_was_opened(placement, options, dialog_id, item):
 
 
 @pytest.mark.parametrize(
+    ("options", "message_id"),
+    [
+        ('{"dialogId":"chat5","messageId":"90101"}', 90101),
+        ('{"dialogId":"chat5"}', None),
+        ('{"messageId":"-1"}', None),
+        ('{"messageId":"x"}', None),
+        (f'{{"messageId":"{2**63}"}}', None),
+    ],
+)
+def test_message_whose_menu_the_page_was_opened_from(options, message_id):
+    placed = {"PLACEMENT": "IM_CONTEXT_MENU", "PLACEMENT_OPTIONS": options}
+
+    frame = parse_frame_post(QUERY, {**form("frame_post"), **placed})
+
+    assert frame.message_id == message_id
+
+
+@pytest.mark.parametrize(
     ("query", "body"),
     [
         ({}, {}),

@@ -120,6 +120,10 @@ def test_everything_is_bound_in_two_requests_and_a_second_run_changes_nothing(
         "role": "USER",
         "color": "AZURE",
     }
+    menu = next(row for row in bindings.placements if row["PLACEMENT"] == "IM_CONTEXT_MENU")
+    assert menu["OPTIONS"] == {"context": "LINES", "role": "USER"}
+    assert menu["LANG_ALL"]["ru"]["TITLE"] == "ИИ: подсказать ответ"
+    assert menu["LANG_ALL"]["en"]["TITLE"] == "AI: suggest a reply"
     assert bindings.robots["ai_reply"]["USE_SUBSCRIPTION"] == "Y"
     assert (
         bindings.robots["ai_reply"]["FILTER"]["INCLUDE"]["4"]["1"]
