@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from integrations.llm.contacts import find_emails, find_links, find_phones
 from integrations.llm.money import find_money, find_numbers
+from integrations.llm.statements import new_names, new_statement, speaks_of
 from integrations.llm.values import Doubt, Frozen, Source
 from integrations.llm.when import (
     Duration,
@@ -108,6 +109,8 @@ class Ground:
     passages: list[tuple[str, str, WordIndex]]
     """Sentences of what is told: key of the source (or ""), folded text, its words."""
     by_source: list[tuple[str, str]]
+    told_words: WordIndex
+    asked_words: WordIndex
 
     @classmethod
     def of(
@@ -134,7 +137,14 @@ class Ground:
                 )
         for text in client_texts:
             asked.add(_Facts.of(text, now))
-        return cls(told, asked, passages, [(key, text) for key, text in texts if key])
+        return cls(
+            told,
+            asked,
+            passages,
+            [(key, text) for key, text in texts if key],
+            WordIndex([text for _, text in texts]),
+            WordIndex(client_texts),
+        )
 
     def has_price(self, amounts: set[Decimal], reply_words: Sequence[str]) -> bool:
         """Do the amounts stand in a passage about something that the reply speaks of?
@@ -186,13 +196,20 @@ class Ground:
 _QUESTION = re.compile(r"\?[\s\"»)]*$")
 _FINDING_OUT = re.compile(
     r"\b(?:уточн\w+|узна(?:ю|ем|ть|йте)|провер(?:ю|им|ить|яю|яем|ьте)|переда(?:м|"
-    r"ю|дим|ла?|ли|ть|но|ём|ем)\w*|подска(?:жу|жем|жите|зать)|спро(?:шу|сим|сить)|"
+    r"ю|дим|ла?|ли|ть|но|ём|ем)\w*|подска(?:жу|жем|жет|жут|жите|зать)|спро(?:шу|сим|сить)|"
     r"сообщ(?:ите|у|им)|"
-    r"выясн\w+|посмотр(?:ю|им)|насчет|по поводу|по вопрос\w+|о возможности|"
-    r"поможет|проконсультир\w+|расскаж(?:у|ем|ет|ите)|коллег\w+|специалист\w*|"
-    r"менеджер\w*|напишите|укажите|пришлите|"
-    r"check|find out|clarify|ask|let me|pass (?:this|it|your)|forward\w*|"
-    r"colleague\w*|specialist\w*|manager|look into|confirm with|get back|tell me|"
+    r"выясн\w+|посмотр(?:ю|им|ит)|насчет|по поводу|по вопрос\w+|о возможности|"
+    r"поможет|проконсультир\w+|расскаж(?:у|ем|ет|ут|ите)|напишите|укажите|пришлите|"
+    r"(?:коллег\w+|специалист\w*|менеджер\w*|оператор\w*|руководител\w*)\b[^.!?]{0,60}"
+    r"\b(?:ответ\w+|свяж\w+|подключ\w+|помог\w+|напиш\w+|скаж\w+|разбер\w+|вернет\w*|увид\w+|"
+    r"перезвон\w+|назов\w+|рассчита\w+|реш\w+)|"
+    r"(?:подключ\w+|позов\w+|спрошу|обращусь|направ\w+)\b[^.!?]{0,30}"
+    r"\b(?:коллег\w+|специалист\w*|менеджер\w*|оператор\w*|отдел\w*)|"
+    r"check|find out|clarify|ask|let me|pass (?:this|it|your)|"
+    r"(?<!look )(?<!looking )forward(?:ed|ing)? (?:it|this|that|your|the|to)|"
+    r"(?:colleague\w*|specialist\w*|manager\w*)\b[^.!?]{0,60}"
+    r"\b(?:will|can|look|answer|help|reply|contact)|(?:to|with) (?:a|our|my) (?:colleague|manager|"
+    r"specialist|team)|look into|confirm with|get back|tell me|"
     r"let us know|let me know|could you|please (?:send|share|tell|specify|"
     r"provide))\b"
 )
@@ -284,7 +301,8 @@ _CLAIMS = (
     _claim(
         r"\b(?:скидк\w+|промокод\w*|акци[яюие]\w*|распродаж\w+|к[еэ]шб[еэ]к\w*|"
         r"discount\w*|promo\w*|coupon|voucher|cashback|% off)\b",
-        r"скидк|промокод|акци|распродаж|к[еэ]шб[еэ]к|discount|promo|coupon|cashback|" r"voucher",
+        r"скидк|промокод|акци|распродаж|к[еэ]шб[еэ]к|discount|promo|coupon|cashback|"
+        r"voucher|% off",
     ),
     _claim(
         r"\b(?:гарантиру\w+|ручаюсь|ручаемся|guarantee\w*)\b",
@@ -338,7 +356,8 @@ _CLAIMS = (
         r"\b(?:i|we)(?:'ve| have| just)?(?: just| already)? (?:booked|cancelled|"
         r"canceled|refunded|scheduled|rescheduled|sent you|processed|applied|"
         r"confirmed|changed|reserved|placed|activated|extended|updated your|issued|"
-        r"arranged)\b|\byour (?:table|appointment|booking|reservation|order|refund) "
+        r"arranged)\b|\byour (?:\w+ ){0,3}?(?:table|room|seat|ticket|place|appointment|booking|"
+        r"reservation|order|refund) "
         r"(?:is|has been|was) (?:booked|confirmed|cancell?ed|scheduled|rescheduled|"
         r"processed|placed|reserved|approved|changed)"
     ),
@@ -418,7 +437,27 @@ def unsupported(
     `reply_words` are the words of the whole reply: they say what its prices are prices of.
     """
     bare = _without_contacts(sentence, region)
-    return [*_bad_claims(sentence, ground), *_Figures(bare, reply_words, ground, now).unsupported()]
+    found = [
+        *_bad_claims(sentence, ground),
+        *_Figures(bare, reply_words, ground, now).unsupported(),
+    ]
+    return found or list(_new(bare, ground))
+
+
+def _new(sentence: str, ground: Ground) -> Iterator[Doubt]:
+    """What is stated in words that nobody told, where no more exact doubt was found."""
+    folded = fold(sentence)
+    asks = any(
+        pattern.search(folded) for pattern in (_QUESTION, _FINDING_OUT, _CONDITION, _ECHO, _WISH)
+    )
+    if asks or not speaks_of(ground.told_words, sentence):
+        return
+    told, asked = ground.told_words, ground.asked_words
+    if statement := new_statement(sentence, told, asked):
+        yield Doubt(kind="claim", text=" ".join(statement.split())[:120])
+        return
+    for name in new_names(sentence, told, asked):
+        yield Doubt(kind="claim", text=name)
 
 
 def subject_words(reply: str) -> list[str]:
@@ -481,6 +520,8 @@ def _without_contacts(sentence: str, region: str) -> str:
     )
 
 
+# the client's own limit: «с бюджетом до 60 тысяч», "with a budget of $500"
+_BUDGET_BEFORE = re.compile(r"(?:бюджет\w*|budget)\s?(?:\w+\s){0,2}$")
 _VAGUE_TIME = re.compile(
     r"^(?:в\s|на\s|за\s)?(?:одну\s|одной\s|пару\s|a\s|one\s|just a\s)?(?:минут\w*|"
     r"минуточк\w*|секунд\w*|moment|minute|second|сек\w*)$"
@@ -526,7 +567,8 @@ class _Figures:
             self._take(money.start, money.end)
             amounts = {money.amount} | ({money.upper} if money.upper is not None else set())
             own = amounts <= told.numbers and self._ground.has_price(amounts, self._words)
-            repeats = self._echo or not _PRICE_CLAIM.search(self._folded)
+            wish = _BUDGET_BEFORE.search(self._folded[: money.start])
+            repeats = self._echo or wish or not _PRICE_CLAIM.search(self._folded)
             if not own and not (repeats and amounts <= told.numbers | asked.numbers):
                 yield Doubt(kind="price", text=money.text)
 

@@ -53,8 +53,7 @@ def _phones(text: str, region: str) -> tuple[Found, ...]:
     readable = _TWO_ZEROS.sub(" +", text)
     found: list[Found] = []
     for match in phonenumbers.PhoneNumberMatcher(readable, region or None):
-        before = readable[max(0, match.start - 40) : match.start]
-        if _NOT_A_PHONE.search(before.casefold().replace("ё", "е")):
+        if is_number_of_something(readable[: match.start]):
             continue
         value = phonenumbers.format_number(match.number, phonenumbers.PhoneNumberFormat.E164)
         found.append(
@@ -66,6 +65,11 @@ def _phones(text: str, region: str) -> tuple[Found, ...]:
             )
         )
     return tuple(found)
+
+
+def is_number_of_something(before: str) -> bool:
+    """Do the words before a number say that an order, a document or a thing is called so?"""
+    return bool(_NOT_A_PHONE.search(before[-40:].casefold().replace("ё", "е")))
 
 
 def find_phones(text: str, region: str = "RU") -> tuple[Found, ...]:

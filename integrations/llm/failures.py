@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -396,6 +397,30 @@ class Circuit(Protocol):
         ...
 
 
+class Places(Protocol):
+    """Counts calls under way to one account over all processes. Keys are `Provider.account`."""
+
+    def held(self, key: str, most: int, seconds: float) -> AbstractContextManager[object]:
+        """Hold one of `most` places, for `seconds` at the longest, waiting included.
+
+        Raises: ModelFailed (busy) when none gets free in that time.
+        """
+        ...
+
+
+class OwnPlaces:
+    """For a single process: `Wire` counts the calls of its own already."""
+
+    def held(self, key: str, most: int, seconds: float) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+def busy() -> ModelFailed:
+    """All places are taken, which is no fault of the server."""
+    return failed("transient", "busy", retry_in=BUSY_SECONDS)
+
+
+BUSY_SECONDS = 5.0
 FAILURES_TO_OPEN = 5
 WINDOW_SECONDS = 60.0
 OPEN_SECONDS = 60.0

@@ -8,11 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from integrations.llm import prompt
-from integrations.llm.failures import Circuit, Failure, MemoryCircuit, ModelFailed
-from integrations.llm.passage import Means, Memory, Passage
+from integrations.llm.failures import (
+    Circuit,
+    Failure,
+    MemoryCircuit,
+    ModelFailed,
+    OwnPlaces,
+    Places,
+)
+from integrations.llm.passage import Means, Memory, Outcome, Passage
 from integrations.llm.probe import probe
 from integrations.llm.providers import Capabilities, Provider
-from integrations.llm.question import AnswerRequest, KeyCheck, Result
+from integrations.llm.question import AnswerRequest, Bill, KeyCheck, Result
 from integrations.llm.values import Answer, Usage
 from integrations.llm.wire import Wire
 from integrations.net import AddressGuard
@@ -24,7 +31,8 @@ log = logging.getLogger(__name__)
 DEADLINE_SECONDS = 45.0
 FALLBACK_SHARE = 0.4
 """Of the time left, what is kept for the routes after this one."""
-CHECK_TOKENS = 200
+CHECK_TOKENS = 32
+"""Two words are wanted; a small model on a slow processor talks until it is stopped."""
 LATER_SECONDS = 15.0
 """When to come back after a failure that named no time."""
 
@@ -49,6 +57,7 @@ class Gateway:
         self,
         *,
         circuit: Circuit | None = None,
+        places: Places | None = None,
         address_guard: AddressGuard | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -57,7 +66,9 @@ class Gateway:
         self._circuit = circuit or MemoryCircuit()
         self._clock = clock
         self._memory = Memory()
-        self._means = Means(self._wire, self._circuit, self._memory, clock, sleep)
+        self._means = Means(
+            self._wire, self._circuit, places or OwnPlaces(), self._memory, clock, sleep
+        )
 
     def answer(
         self,
@@ -157,14 +168,14 @@ class Gateway:
         started: float,
         deadline_seconds: float | None,
     ) -> Result:
-        masker = _masker(request)
+        versions = _Versions(request)
         canary = prompt.new_canary()
-        masked = _masked(request, masker)
         longest = max((route.deadline_seconds for route in routes), default=DEADLINE_SECONDS)
         ends_at = started + (deadline_seconds or longest)
         history: list[Failure] = []
-        spent = Usage()
-        model_ms = calls = 0
+        probe_due = False
+        bills: list[Bill] = []
+        model_ms = 0
         for number, route in enumerate(routes):
             if not self._circuit.allow(route.key):
                 history.append(
@@ -179,17 +190,18 @@ class Gateway:
                 continue
             left = ends_at - self._clock()
             share = 1.0 if number == len(routes) - 1 else 1.0 - FALLBACK_SHARE
+            outgoing, masker = versions.for_server(route)
             passage = Passage(
                 self._means,
-                request=masked,
+                request=outgoing,
                 provider=route,
                 canary=canary,
                 until=self._clock() + min(left * share, route.deadline_seconds),
             )
             outcome = passage.run()
-            spent = spent + outcome.usage
+            bills.append(_bill(route, outcome, versions))
             model_ms += outcome.model_ms
-            calls += outcome.calls
+            probe_due = probe_due or outcome.probe_due
             history += outcome.failures
             if outcome.settled:
                 return Result(
@@ -198,23 +210,26 @@ class Gateway:
                     how=outcome.how,
                     provider_kind=route.kind,
                     model=route.model,
-                    usage=spent,
+                    usage=_total(bills),
+                    bills=tuple(bills),
                     failures=tuple(history),
                     reason=outcome.reason,
                     model_ms=model_ms,
-                    calls=calls,
+                    calls=sum(bill.calls for bill in bills),
                     repaired=outcome.repaired,
-                    masked_counts=dict(masker.counts) if masker else {},
+                    masked_counts=bills[-1].masked,
                     capabilities_learned=outcome.learned,
-                    probe_due=outcome.probe_due,
+                    probe_due=probe_due,
                     canary=canary,
                 )
         return _given_up(history).model_copy(
             update={
-                "usage": spent,
+                "usage": _total(bills),
+                "bills": tuple(bills),
                 "model_ms": model_ms,
-                "calls": calls,
-                "masked_counts": dict(masker.counts) if masker else {},
+                "calls": sum(bill.calls for bill in bills),
+                "masked_counts": bills[-1].masked if bills else {},
+                "probe_due": probe_due,
                 "canary": canary,
             }
         )
@@ -242,21 +257,73 @@ def _last_of_each_route(history: Sequence[Failure]) -> list[Failure]:
     return list({(failure.provider, failure.model): failure for failure in history}.values())
 
 
+def _total(bills: Sequence[Bill]) -> Usage:
+    return sum((bill.usage for bill in bills), Usage())
+
+
 # --- Personal data -------------------------------------------------------------------------------
 
 
-def _masker(request: AnswerRequest) -> Masking | None:
-    if not request.mask:
-        return None
-    from integrations.llm.masking import Masker  # loads the phone library: only where it is used
+class _Versions:
+    """One question as it may leave: with labels for one server, in clear for another."""
 
-    return Masker(names=request.mask_names)
+    def __init__(self, request: AnswerRequest) -> None:
+        self._request = request
+        self._with_labels: tuple[AnswerRequest, Masking] | None = None
+
+    def for_server(self, server: Provider) -> tuple[AnswerRequest, Masking | None]:
+        if not self._hidden_from(server):
+            return self._request, None
+        if self._with_labels is None:
+            from integrations.llm.masking import Masker  # loads the phone library: only where used
+
+            masker = Masker(names=self._request.mask_names)
+            self._with_labels = _masked(self._request, masker), masker
+        return self._with_labels
+
+    def masked(self, server: Provider) -> dict[str, int]:
+        """Kind → how many different values this server got as labels."""
+        _outgoing, masker = self.for_server(server)
+        return dict(masker.counts) if masker else {}
+
+    def left(self, server: Provider) -> dict[str, int]:
+        """Kind → how many different values this server got as they are, as far as rules can tell.
+
+        The company's own instructions and knowledge are not searched.
+        """
+        from integrations.llm.masking import count_personal_data
+
+        outgoing, _masker = self.for_server(server)
+        return count_personal_data(
+            [
+                *(turn.text for turn in outgoing.conversation if turn.author in prompt.AUTHORS),
+                *(str(value) for value in outgoing.crm_facts.values()),
+                str(outgoing.variables.get("client_name", "")),
+                outgoing.steer,
+            ]
+        )
+
+    def _hidden_from(self, server: Provider) -> bool:
+        return self._request.mask if server.mask is None else server.mask
 
 
-def _masked(request: AnswerRequest, masker: Masking | None) -> AnswerRequest:
+def _bill(server: Provider, outcome: Outcome, versions: _Versions) -> Bill:
+    return Bill(
+        provider_kind=server.kind,
+        model=server.model,
+        origin=server.origin,
+        own_network=server.is_own_network,
+        leaves_country=server.leaves_country,
+        calls=outcome.calls,
+        characters=outcome.characters,
+        usage=outcome.usage,
+        masked=versions.masked(server) if outcome.calls else {},
+        left=versions.left(server) if outcome.calls else {},
+    )
+
+
+def _masked(request: AnswerRequest, masker: Masking) -> AnswerRequest:
     """The same request as it may leave; instructions and knowledge are the company's own."""
-    if masker is None:
-        return request
     return request.model_copy(
         update={
             "conversation": tuple(

@@ -19,6 +19,11 @@ ABOUT_SHAPE = re.compile(
     r"|requested parameters|grammar|input should be"
 )
 ABOUT_LIMIT = re.compile(r"max_(?:completion_)?tokens")
+MOST_TOKENS = re.compile(
+    r"(?:at most|up to|no more than|less than or equal to|<=|maximum (?:value )?(?:is|of)"
+    r"|(?:not|cannot) exceed|\[\d+,|не (?:более|больше))\s*(\d{2,6})\b"
+)
+"""For example: max_tokens is too large: 20000. This model supports at most 16384 tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ class Plan:
     """Shapes that the server refused in plain words."""
     ignored: tuple[Shape, ...] = ()
     swapped_limit: bool = False
+    most_tokens: int | None = None
+    """The longest answer that the server allows, once it has said so."""
 
 
 def first_plan(provider: Provider, known: Capabilities | None, max_input_chars: int) -> Plan:
@@ -74,6 +81,10 @@ def adapt(plan: Plan, error: ModelFailed, preset: Preset) -> Plan | None:
         "auth", "no_money", "too_big", "refused",
     ):  # fmt: skip
         return None
+    if ABOUT_LIMIT.search(hints) and (most := MOST_TOKENS.search(hints)):
+        told = int(most[1])
+        if plan.most_tokens is None or told < plan.most_tokens:
+            return replace(plan, most_tokens=told)
     if ABOUT_LIMIT.search(hints) and not plan.swapped_limit:
         other: LimitField = (
             "max_tokens" if plan.limit_field == "max_completion_tokens" else "max_completion_tokens"

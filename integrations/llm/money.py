@@ -103,7 +103,7 @@ _CENT_PART = (
     rf"and)\s(?P<bare>\d{{1,2}})(?!\d|\s?[^\W\d_]))?"
 )
 _RANGE = re.compile(
-    rf"(?<![\w.,])(?:(?:от|с|from|(?P<between>между|"
+    rf"(?<![\w.,])(?<!\d:)(?:(?:от|с|from|(?P<between>между|"
     rf"between))\s+)?(?P<ca>{_CURRENCY})?\s?{_amount('a')}\s?(?P<cb>{_CURRENCY})?"
     rf"\s?(?:-|–|—|до|to|(?(between)(?:и|and)|"
     rf"-))\s?(?P<cc>{_CURRENCY})?\s?{_amount('b')}\s?(?P<cd>{_CURRENCY})?(?!\d)"
@@ -115,12 +115,22 @@ _MILLIONS = re.compile(
 _BEFORE = re.compile(
     rf"(?<![^\W_])(?P<c>{_CURRENCY}|rm|rs\.?)\s?{_amount('a')}{_CENT_PART}(?![^\W_])"
 )
-_AFTER = re.compile(rf"(?<![\w.,]){_amount('a')}\s?(?P<c>{_CURRENCY})(?!\d){_CENT_PART}")
+_AFTER = re.compile(rf"(?<![\w.,])(?<!\d:){_amount('a')}\s?(?P<c>{_CURRENCY})(?!\d){_CENT_PART}")
 _SMALL = re.compile(rf"(?<![\w.,])(?P<na>{_NUMBER})\s?(?:{_CENTS})(?![^\W_])")
 _BARE = re.compile(
-    rf"(?<![\w.,])(?P<na>{_NUMBER})\s?(?P<ta>{_TIMES_ANY})(?:\s(?P<ra>\d{{3}})(?!\d))?"
+    rf"(?<![\w.,])(?<!\d:)(?P<na>{_NUMBER})\s?(?P<ta>{_TIMES_ANY})(?:\s(?P<ra>\d{{3}})(?!\d))?"
 )
 _ONE = re.compile(rf"(?<![^\W_])(?P<t>тысяч[ауи]|миллион|лям)(?:\s(?P<c>{_CURRENCY}))?(?![^\W_])")
+
+# «в 15 к врачу»: an hour and a preposition, not fifteen thousand
+_HOUR_BEFORE = re.compile(r"\b(?:в|на|к)\s$")
+
+
+def _is_hour(match: re.Match[str], text: str) -> bool:
+    apart = match.group("ta") in ("к", "k") and text[match.end("na")].isspace()
+    hour = match.group("na").isdigit() and int(match.group("na")) <= 24
+    return apart and hour and bool(_HOUR_BEFORE.search(text[: match.start()]))
+
 
 _AT_MOST = re.compile(
     r"(?:\bдо|не (?:больше|более|дороже|выше)(?: чем)?|ниже|меньше|менее|дешевле|"
@@ -214,6 +224,8 @@ def find_money(text: str) -> tuple[Money, ...]:
         kopecks = "коп" in match.group()
         keep(match, read_number(match.group("na")) / 100, "RUB" if kopecks else "USD")
     for match in _BARE.finditer(digits.text):
+        if _is_hour(match, digits.text):
+            continue
         amount, implied = _value(match, "a")
         keep(match, amount, implied)
     for match in _ONE.finditer(digits.text):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -16,6 +17,7 @@ from integrations.llm.contacts import (
     find_links,
     find_phones,
     find_spoken_phones,
+    is_number_of_something,
     link_key,
 )
 from integrations.llm.language import detect_language
@@ -25,6 +27,7 @@ from integrations.llm.names import (
     client_name,
     find_names,
     is_form_of,
+    is_name_word,
     says_own_name,
     stands_as_signature,
     without_greeting,
@@ -236,63 +239,85 @@ def _digits(text: str) -> str:
 
 def _person_name(judge: _Judge) -> CheckedValue:
     name = without_greeting(judge.said)
-    parts = re.findall(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*", name)
-    if not parts or len(name) > 100:
+    if len(name) > 100:
         return judge.unsure(judge.said)
     for text in reversed(judge.texts):
-        found = _name_in(parts, text)
+        own = client_name(text)
+        found = _name_in(name, text)
         if found is None:
             continue
-        quote, exact, clear = found
-        value = " ".join(part if not part.islower() else part.capitalize() for part in name.split())
-        own = client_name(text)
-        if own is not None and not _shares_word(own.text, quote):
-            return judge.check(value, quote, "other_person")
-        if own is None and _is_somebody_else(text, quote):
-            return judge.check(value, quote, "other_person")
-        reason = _why_a_name(quote, text, own)
+        if not _is_nothing_but_a_name(found.quote):
+            # «Анна Петрова, хочу заказать»: his name is in it, the rest is not
+            if own is None or own.text not in found.quote:
+                continue
+            name, found = own.text, _Written(own.text, own.start, exact=True, clear=True)
+        is_own = own is not None and _shares_word(own.text, found.quote)
+        reason = Band.CONFIDENT if is_own else _why_a_name(name, found, text)
         if reason is None:
             continue
+        value = " ".join(part if not part.islower() else part.capitalize() for part in name.split())
+        if not is_own and (own is not None or _is_somebody_else(text[: found.start])):
+            return judge.check(value, found.quote, "other_person")
         if reason is Band.CHECK:
-            return judge.check(value, quote, "ambiguous")
+            return judge.check(value, found.quote, "ambiguous")
         return (
-            judge.verdict(value, quote)
-            if exact or clear
-            else judge.check(value, quote, "normalised")
+            judge.verdict(value, found.quote)
+            if found.exact or found.clear
+            else judge.check(value, found.quote, "normalised")
         )
     return judge.unsure(name)
 
 
-def _why_a_name(quote: str, text: str, own: Found | None) -> Band | None:
+class _Written(NamedTuple):
+    """A name as the client wrote it."""
+
+    quote: str
+    start: int
+    exact: bool
+    clear: bool
+    """Is it the same name beyond doubt, though in another form?"""
+
+
+_WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
+
+
+def _is_nothing_but_a_name(quote: str) -> bool:
+    between = re.sub(r"(?<![^\W\d_])([^\W\d_])\.", r"\1", quote)  # the dots of initials
+    return not re.search(r"[^\w\s'’-]|\d", between) and all(
+        is_name_word(word.group()) for word in _WORD.finditer(quote)
+    )
+
+
+def _why_a_name(name: str, found: _Written, text: str) -> Band | None:
     """How sure is it that these words are a name at all, besides the model's saying so?
 
-    A known first name in any case, a person named by the text, or «меня зовут …» are certain; an
-    unknown word that stands like a signature is for a person to check; «Сколько», «Котёл» and
-    «Москву» are the client's words too and no names.
+    A person named by the text, a known first name with a capital or by itself, and «меня зовут …»
+    are certain; a name that may be a word («любой», «марта») and an unknown word that stands like
+    a signature are for a person to check; «Сколько», «Котёл» and «Москву» are the client's words
+    too and no names.
     """
-    if own is not None:
-        return Band.CONFIDENT  # the caller saw that it shares a word with the quote
-    parts = re.findall(r"[^\W\d_]+", quote)
-    if any(base_of_first_name(fold(part)) for part in parts):
-        return Band.CONFIDENT
-    if any(_shares_word(found.text, quote) for found in find_names(text)):
-        return Band.CONFIDENT
-    start = text.index(quote)
-    before, after = text[:start], text[start + len(quote) :]
+    before, after = text[: found.start], text[found.start + len(found.quote) :]
     if says_own_name(before):
         return Band.CONFIDENT
+    if any(_shares_word(named.text, found.quote) for named in find_names(text)):
+        return Band.CONFIDENT
+    parts = [word.group() for word in _WORD.finditer(found.quote)]
     capital = all(part[0].isupper() and len(part) > 1 for part in parts)
-    if capital and content_words(quote) and stands_as_signature(before, after):
+    signature = stands_as_signature(before, after)
+    if any(base_of_first_name(fold(part)) for part in (*parts, *_WORD.findall(name))):
+        by_itself = signature and any(base_of_first_name(part) == part for part in map(fold, parts))
+        return Band.CONFIDENT if capital or by_itself else Band.CHECK
+    if capital and content_words(found.quote) and signature:
         return Band.CHECK
     return None
 
 
-def _name_in(parts: Sequence[str], text: str) -> tuple[str, bool, bool] | None:
-    """The client's words; was it written exactly so; is the other form beyond doubt."""
-    tokens = list(re.finditer(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*", text))
+def _name_in(name: str, text: str) -> _Written | None:
+    """The client's words for the name that the model told, if he wrote it."""
+    tokens = list(_WORD.finditer(text))
     places: list[re.Match[str]] = []
     exact = clear = True
-    for part in parts:
+    for part in _WORD.findall(name):
         wanted = fold(part)
         same = [token for token in tokens if fold(token.group()) == wanted]
         forms = same or [
@@ -314,21 +339,22 @@ def _name_in(parts: Sequence[str], text: str) -> tuple[str, bool, bool] | None:
                 and base_of_first_name(wanted) == wanted
             )
         places.append(token)
+    if not places:
+        return None
     start, end = min(token.start() for token in places), max(token.end() for token in places)
     if end - start > 80:
         return None
-    return text[start:end], exact, clear
+    return _Written(text[start:end], start, exact, clear)
 
 
 def _shares_word(a: str, b: str) -> bool:
     return any(same_word(left, right) for left in fold(a).split() for right in fold(b).split())
 
 
-def _is_somebody_else(text: str, quote: str) -> bool:
-    before = text[: text.index(quote)]
+def _is_somebody_else(before: str) -> bool:
     return bool(
         re.search(
-            r"(?:ваш\w*|менеджер\w*|мастер\w*|курьер\w*|консультант\w*|сотрудни\w*|"
+            r"(?<!\w)(?:ваш\w*|менеджер\w*|мастер\w*|курьер\w*|консультант\w*|сотрудни\w*|"
             r"оператор\w*|у вас есть|позовите|передайте|your|manager)\W+(?:[а-яё]+\W+)?$",
             before,
             re.I,
@@ -471,14 +497,34 @@ def _money(judge: _Judge) -> CheckedValue:
                 return judge.check(value, money.text, "currency")
             return judge.verdict(value, money.text)
     quote = _number_quote(judge.texts, amount)
-    if quote:
-        value = _money_form(amount, currency or judge.currency)
-        return (
-            judge.check(value, quote, "currency")
-            if currency and currency != judge.currency
-            else judge.verdict(value, quote)
+    value = _money_form(amount, currency or judge.currency)
+    if not quote:
+        return judge.unsure(value)
+    if currency and currency != judge.currency:
+        return judge.check(value, quote, "currency")
+    if not _may_be_a_price(judge.texts, quote, amount):
+        return judge.check(value, quote, "ambiguous")
+    return judge.verdict(value, quote)
+
+
+def _may_be_a_price(texts: Sequence[str], quote: str, amount: Decimal) -> bool:
+    """Without a currency: «в чеке 6 490», but not «заказ 45128», «опыт 10 лет» or «Rio 2018»."""
+    if amount < 100 or re.fullmatch(r"(?:19|20)\d\d", quote):
+        return False
+    alone = re.compile(rf"(?<![\w.:*-])(?<!\d ){re.escape(quote)}(?![\w:%-]| \d)")
+    return any(
+        _PAPER_WITH_PRICES.search(text[: found.start()])
+        or not (
+            _OTHER_NUMBER.search(text[: found.start()])
+            or is_number_of_something(text[: found.start()])
         )
-    return judge.unsure(_money_form(amount, currency or judge.currency))
+        for text in texts
+        for found in alone.finditer(text)
+    )
+
+
+_PAPER_WITH_PRICES = re.compile(r"(?:чек|сч[её]т)\w*\W*$", re.I)
+_OTHER_NUMBER = re.compile(r"(?<!\w)(?:номер\w*|квартир\w*|кв|дом|д)\W*$", re.I)
 
 
 def _claimed_money(raw: JsonValue) -> tuple[Decimal | None, str]:

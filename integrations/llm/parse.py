@@ -57,6 +57,8 @@ CONFIDENCE_WORDS: Mapping[str, float] = {
 THINKING = re.compile(r"<(think|thinking|reasoning|thought)\b[^>]*>.*?</\1\s*>", re.S | re.I)
 THINKING_END = re.compile(r"</(?:think|thinking|reasoning|thought)\s*>", re.I)
 THINKING_START = re.compile(r"<(?:think|thinking|reasoning|thought)\b", re.I)
+REPLY_IN_RUINS = re.compile(r'"(?:reply|ответ)"\s*:\s*"((?:[^"\\]|\\.)+)')
+NOT_WORDS = re.compile(r"[\W\d_]*(?:null|none|nil|undefined|true|false|nan)?[\W\d_]*", re.I)
 SPECIAL_TOKENS = re.compile(r"<\|[a-z_]{1,30}\|>")
 FENCE = re.compile(r"```[a-zA-Z0-9_-]*[ \t]*\n?(.*?)(?:```|\Z)", re.S)
 HTML = re.compile(r"\s*<(?:!doctype\s+html|html|head|body)\b", re.I)
@@ -114,13 +116,21 @@ def parse_answer(text: str | None, spec: AnswerSpec, *, finish_reason: str) -> A
 
 
 def as_plain_text(text: str | None) -> str:
-    """The words of an answer that came as prose, or "" when it is a damaged structure."""
+    """The words of an answer that came as prose, or the reply's words out of a damaged structure.
+
+    "" when neither is there.
+    """
     cleaned = strip_thinking(text or "")
+    if found := REPLY_IN_RUINS.search(cleaned):
+        try:
+            return _safe(str(json.loads(f'"{found[1]}"', strict=False))).strip()
+        except ValueError:
+            return ""
     if not cleaned or HTML.match(cleaned) or cleaned[0] in "{[<\"'" or "```" in cleaned:
         return ""
     if re.search(r"[{\[]\s*[\"“']|[\"”']\s*:|^\s*[a-z_]+\s*:", cleaned, re.M):
         return ""
-    return _safe(cleaned).strip()
+    return "" if NOT_WORDS.fullmatch(cleaned) else _safe(cleaned).strip()
 
 
 def strip_thinking(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -10,14 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from integrations.llm import failures, prompt
-from integrations.llm.failures import Circuit, Failure, ModelFailed
+from integrations.llm.failures import Circuit, Failure, ModelFailed, Places
 from integrations.llm.ladder import THINKING_MODEL, Plan, adapt, first_plan, shape_body, weaker
 from integrations.llm.parse import BadAnswer, as_plain_text, parse_answer, strip_thinking
 from integrations.llm.prices import estimate_tokens, with_cost
 from integrations.llm.prompt import ChatMessage
-from integrations.llm.providers import Capabilities, Provider
+from integrations.llm.providers import SHARED_PLACES, Capabilities, Provider
 from integrations.llm.question import AnswerRequest, How
-from integrations.llm.values import Answer, Usage
+from integrations.llm.values import Answer, Author, Usage
 from integrations.llm.wire import Reply, Wire
 
 RETRIES = 2
@@ -27,8 +28,9 @@ KEPT_CAPABILITIES = 1024
 BROKEN_BEFORE_PROBE = 5
 """Unusable answers in a row."""
 
-TOKENS_FOR_FORM = 150
-TOKENS_PER_FIELD = 40
+CHARS_PER_TOKEN = 1.5
+"""Of an answer, at worst: older vocabularies cut a Russian word into pieces of two letters."""
+TOKENS_TO_SPARE = 100
 THINKING_TOKENS = 4000
 AFTER_CUT_FACTOR = 3
 """How much longer the second answer may be when the first ran out of tokens."""
@@ -49,6 +51,8 @@ class Outcome(NamedTuple):
     failures: list[Failure]
     model_ms: int
     calls: int
+    characters: int
+    """Of all prompts sent."""
     repaired: bool
     learned: Capabilities | None
     probe_due: bool
@@ -82,7 +86,9 @@ class Memory:
             self._broken.pop(key, None)
 
     def probe_due(self, key: str) -> bool:
-        return self._broken.get(key, 0) >= BROKEN_BEFORE_PROBE
+        """With the fifth unusable answer in a row and every fifth after it: a test costs calls."""
+        broken = self._broken.get(key, 0)
+        return broken > 0 and broken % BROKEN_BEFORE_PROBE == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,7 @@ class Means:
 
     wire: Wire
     circuit: Circuit
+    places: Places
     memory: Memory
     clock: Callable[[], float]
     sleep: Callable[[float], None]
@@ -120,6 +127,7 @@ class Passage:
         self._failures: list[Failure] = []
         self._model_seconds = 0.0
         self._calls = 0
+        self._characters = 0
         self._halved = False
         self._blind_steps = 0
         self._output_factor = 1
@@ -172,7 +180,8 @@ class Passage:
             failed = error
         partial = worse.partial or bad.partial
         if partial is not None and (partial.reply or partial.fields):
-            return self._understood(partial, repaired=True)
+            self._note(Failure(kind="contract", code="not_understood"))
+            return self._understood(partial, repaired=True, how="partial")
         text = as_plain_text(second.text if second else None) or as_plain_text(reply.text)
         if failed is not None and not text:
             raise failed
@@ -195,14 +204,14 @@ class Passage:
                 raise failures.failed("transient", "not_a_model") from None
             raise
 
-    def _understood(self, answer: Answer, *, repaired: bool) -> Outcome:
+    def _understood(self, answer: Answer, *, repaired: bool, how: How | None = None) -> Outcome:
         self._means.circuit.success(self._provider.key)
         if not repaired:
             self._means.memory.mended(self._provider.key)
         return self._outcome(
             settled=True,
             answer=answer,
-            how=self._plan.shape.how,
+            how=how or self._plan.shape.how,
             reason="ok",
             repaired=repaired,
         )
@@ -231,11 +240,16 @@ class Passage:
         body |= shape_body(plan.shape, spec, provider.preset)
         if plan.temperature and provider.temperature is not None:
             body["temperature"] = provider.temperature if temperature is None else temperature
-        limit = spec.reply_max_length // 2 + TOKENS_FOR_FORM + TOKENS_PER_FIELD * len(spec.fields)
+        limit = round(spec.longest_answer(self._said()) / CHARS_PER_TOKEN) + TOKENS_TO_SPARE
         if THINKING_MODEL.search(provider.model):
             limit += THINKING_TOKENS
-        body[plan.limit_field] = limit * self._output_factor
+        body[plan.limit_field] = min(limit * self._output_factor, plan.most_tokens or sys.maxsize)
         return body
+
+    def _said(self) -> int:
+        return sum(
+            len(turn.text) for turn in self._request.conversation if turn.author is Author.CLIENT
+        )
 
     def _ask(
         self,
@@ -298,19 +312,14 @@ class Passage:
         return (failure.retry_in or 0.0) + jitter
 
     def _send(self, messages: Sequence[ChatMessage], temperature: float | None) -> Reply:
-        means = self._means
-        started = means.clock()
-        seconds = self._until - started
+        means, provider = self._means, self._provider
+        seconds = self._until - means.clock()
         if seconds < SHORTEST_CALL_SECONDS:
             raise failures.failed("transient", "timeout")
-        self._calls += 1
-        body = self._body(messages, temperature)
-        try:
-            reply = means.wire.run(
-                means.wire.chat(self._provider, body, seconds=seconds), seconds=seconds
-            )
-        finally:
-            self._model_seconds += means.clock() - started
+        shared = provider.max_in_flight <= SHARED_PLACES
+        places = means.places if shared else failures.OwnPlaces()
+        with places.held(provider.account, provider.max_in_flight, seconds):
+            reply = self._call(self._body(messages, temperature), messages)
         counted = reply.usage or Usage(
             prompt_tokens=sum(estimate_tokens(message["content"]) for message in messages),
             completion_tokens=estimate_tokens(reply.text or ""),
@@ -318,6 +327,19 @@ class Passage:
         )
         self._usage = self._usage + with_cost(counted, self._provider)
         return reply
+
+    def _call(self, body: dict[str, Any], messages: Sequence[ChatMessage]) -> Reply:
+        means = self._means
+        started = means.clock()
+        seconds = max(self._until - started, SHORTEST_CALL_SECONDS)
+        self._calls += 1
+        self._characters += prompt.input_length(messages)
+        try:
+            return means.wire.run(
+                means.wire.chat(self._provider, body, seconds=seconds), seconds=seconds
+            )
+        finally:
+            self._model_seconds += means.clock() - started
 
     # --- bookkeeping -----------------------------------------------------------------------------
 
@@ -379,6 +401,7 @@ class Passage:
             failures=self._failures,
             model_ms=round(self._model_seconds * 1000),
             calls=self._calls,
+            characters=self._characters,
             repaired=repaired,
             learned=self._learned(answered=how != "failed"),
             probe_due=self._means.memory.probe_due(self._provider.key),

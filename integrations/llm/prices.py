@@ -49,6 +49,4 @@ def with_cost(usage: Usage, provider: Provider) -> Usage:
     if prices is None:
         return usage
     cost = usage.prompt_tokens * prices.input + usage.completion_tokens * prices.output
-    return usage.model_copy(
-        update={"cost": round(cost / PRICED_UNIT, 9), "currency": prices.currency}
-    )
+    return usage.model_copy(update={"costs": {prices.currency: round(cost / PRICED_UNIT, 9)}})

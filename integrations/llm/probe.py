@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from integrations.llm.failures import ModelFailed
 from integrations.llm.parse import strip_thinking
@@ -39,8 +39,13 @@ SMALL_LIMIT = 8
 LIMIT_BROKEN = 24
 TINY_PROMPT = 5
 """Tokens; fewer for `WORD` mean that the chat template swallowed the message."""
+TOKENS = 300
+TOKENS_WITH_THOUGHTS = 3000
+"""For a model that spent `TOKENS` before its first word."""
 CALL_SECONDS = 20.0
 REJECTED = frozenset({400, 404, 415, 422, 500, 501})
+
+Verdict = Literal["obeyed", "ignored", "rejected", "unknown"]
 
 
 class Chat(Protocol):
@@ -81,7 +86,7 @@ class _Test:
         self._provider = provider
         self._http = http
         self._ends_at = time.monotonic() + seconds
-        self._unsure = False
+        self._tokens = TOKENS
         self._limit: LimitField = provider.limit_field or provider.preset.limit_field
         self.found = Capabilities(shape=Shape.TEXT, limit_field=self._limit, probed=True)
 
@@ -92,24 +97,23 @@ class _Test:
         if code not in self.found.notes:
             self._learn(notes=(*self.found.notes, code))
 
-    async def _ask(self, text: str, *, limit: int | None = 300, **more: Any) -> Reply:
+    async def _ask(self, text: str, **more: Any) -> Reply:
         body: dict[str, Any] = {"messages": [{"role": "user", "content": text}], **more}
         if self.found.temperature:
             body["temperature"] = 0
-        if limit is not None:
-            body[self._limit] = limit
+        if not {"max_tokens", "max_completion_tokens"} & more.keys():
+            body[self._limit] = self._tokens
         left = max(0.1, self._ends_at - time.monotonic())
         return await self._http.chat(self._provider, body, seconds=min(CALL_SECONDS, left))
 
-    async def _try(self, text: str, **more: Any) -> Reply | None:
-        """None: refused, or (then noted) not to be told now."""
+    async def _try(self, text: str, **more: Any) -> Reply | Literal["rejected", "unknown"]:
         try:
             return await self._ask(text, **more)
         except ModelFailed as error:
-            if error.failure.status not in REJECTED:
-                self._note("unsure")
-                self._unsure = True
-            return None
+            if error.failure.status in REJECTED:
+                return "rejected"
+            self._note("unsure")
+            return "unknown"
 
     async def plain(self) -> None:
         started = time.monotonic()
@@ -118,6 +122,8 @@ class _Test:
         except ModelFailed as error:
             reply = await self._plain_otherwise(error)
         self._learn(answered_in_ms=round((time.monotonic() - started) * 1000))
+        if _ran_out(reply):
+            self._tokens = TOKENS_WITH_THOUGHTS
         if reply.usage is None:
             self._learn(usage=False)
             self._note("no_usage")
@@ -157,32 +163,33 @@ class _Test:
         self._learn(limit_field=self._limit)
 
     async def shapes(self) -> None:
-        accepted: Shape | None = None
-        for shape in _to_try(self._provider.preset):
+        preset = self._provider.preset
+        unknown: list[Shape] = []
+        for shape in _to_try(preset):
             text = JSON_WORD if shape is Shape.JSON_OBJECT else WORD
             reply = await self._try(text, **probe_body(shape))
-            if reply is None:
-                if not self._unsure:
+            verdict = reply if isinstance(reply, str) else _verdict(shape, reply)
+            match verdict:
+                case "obeyed":
+                    self._learn(shape=shape, enforced=shape is not Shape.JSON_OBJECT)
+                    return
+                case "ignored":
+                    self._learn(ignored=(*self.found.ignored, shape))
+                case "rejected":
                     self._learn(rejected=(*self.found.rejected, shape))
-                self._unsure = False
-                continue
-            if _obeyed(shape, reply):
-                self._learn(shape=shape, enforced=shape is not Shape.JSON_OBJECT)
-                return
-            self._learn(ignored=(*self.found.ignored, shape))
-            if shape is Shape.JSON_OBJECT:
-                accepted = shape
-        # A JSON mode without effect does no harm, and larger models keep to it anyway.
-        if accepted is not None:
-            self._learn(ignored=tuple(s for s in self.found.ignored if s is not accepted))
-        self._learn(shape=accepted or Shape.TEXT)
+                case "unknown":
+                    self._note("unsure")
+                    unknown.append(shape)
+        # What could not be told is taken as it is expected of this kind of server.
+        expected = (shape for shape in preset.shapes if shape in unknown)
+        self._learn(shape=next(expected, Shape.TEXT))
 
     async def limit(self) -> None:
         first = self._limit
         other: LimitField = "max_tokens" if first != "max_tokens" else "max_completion_tokens"
         for field in (first, other):
-            reply = await self._try(LONG, limit=None, **{field: SMALL_LIMIT})
-            if reply is None:
+            reply = await self._try(LONG, **{field: SMALL_LIMIT})
+            if isinstance(reply, str):
                 continue
             short = reply.finish_reason == "length" or len(reply.text or "") < LIMIT_BROKEN * 4
             if reply.usage is not None:
@@ -199,8 +206,9 @@ class _Test:
             self._learn(usage_in_stream=seen)
         except ModelFailed:
             self._learn(usage_in_stream=False)
-        self._learn(seed=await self._try(WORD, seed=7) is not None)
-        self._learn(logprobs=await self._try(WORD, logprobs=True, top_logprobs=1) is not None)
+        self._learn(seed=isinstance(await self._try(WORD, seed=7), Reply))
+        logprobs = await self._try(WORD, logprobs=True, top_logprobs=1)
+        self._learn(logprobs=isinstance(logprobs, Reply))
         try:
             names = await self._http.models(self._provider, seconds=CALL_SECONDS)
             self._learn(models=tuple(names[:200]))
@@ -240,11 +248,20 @@ def probe_body(shape: Shape) -> dict[str, Any]:
             return {}
 
 
-def _obeyed(shape: Shape, reply: Reply) -> bool:
+def _verdict(shape: Shape, reply: Reply) -> Verdict:
+    text = strip_thinking(reply.text or "")
     try:
-        value = json.loads(strip_thinking(reply.text or ""))
+        value = json.loads(text)
     except ValueError:
-        return False
+        # JSON mode promises no end, and some services answer with nothing now and then.
+        cut = reply.finish_reason == "length" and text.startswith("{")
+        open_end = shape is Shape.JSON_OBJECT and (cut or not text)
+        return "unknown" if open_end or _ran_out(reply) else "ignored"
     if shape is Shape.JSON_OBJECT:
-        return isinstance(value, dict)
-    return bool(value == {"probe": HIDDEN_VALUE})
+        return "obeyed" if isinstance(value, dict) else "ignored"
+    return "obeyed" if value == {"probe": HIDDEN_VALUE} else "ignored"
+
+
+def _ran_out(reply: Reply) -> bool:
+    """Did the model think until it had no tokens left for a word?"""
+    return reply.finish_reason == "length" and not strip_thinking(reply.text or "")

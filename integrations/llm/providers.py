@@ -18,6 +18,9 @@ LimitField = Literal["max_tokens", "max_completion_tokens"]
 Step = Literal["json_schema", "tool", "json_object", "text"]
 CHAT_DEADLINE_SECONDS = 45.0
 LOCAL_DEADLINE_SECONDS = 120.0
+SHARED_PLACES = 40
+"""A server that takes more calls at once than this has no fixed number of places for us: each
+process counts its own, which costs nothing."""
 
 
 class Shape(StrEnum):
@@ -95,7 +98,7 @@ class Capabilities(Frozen):
         if self.limit_field:
             parts.append(f"{words['limit']}: {self.limit_field}")
         if self.answered_in_ms is not None:
-            seconds = f"{self.answered_in_ms / 1000:.1f}"
+            seconds = f"{max(self.answered_in_ms, 100) / 1000:.1f}"
             decimal = seconds.replace(".", ",") if language == "ru" else seconds
             parts.append(f"{words['answered']} {decimal} {words['s']}")
         if self.prompt_tokens is not None:
@@ -107,7 +110,7 @@ class Capabilities(Frozen):
 WORDS: Mapping[str, Mapping[str, str]] = {
     "ru": {
         "json_schema": "ответ по схеме", "tool": "вызов функции", "json_object": "JSON без схемы",
-        "text": "только текст", "enforced": "сервер следит сам",
+        "text": "просим словами", "enforced": "сервер следит сам",
         "not_enforced": "проверяем и исправляем сами", "believed": "ещё не проверено",
         "limit": "ограничение длины", "answered": "ответил за", "s": "с",
         "prompt": "токенов в запросе", "no_usage": "сервер не считает токены, оценим сами",
@@ -118,7 +121,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     },
     "en": {
         "json_schema": "answer by schema", "tool": "function call", "json_object": "plain JSON",
-        "text": "text only", "enforced": "enforced", "not_enforced": "checked and mended here",
+        "text": "asked in words", "enforced": "enforced", "not_enforced": "checked and mended here",
         "believed": "not tested yet", "limit": "limit field", "answered": "answered in", "s": "s",
         "prompt": "prompt tokens", "no_usage": "the server counts no tokens, we will estimate",
         "wrong_template": "the model's chat template looks wrong",
@@ -301,6 +304,9 @@ PRESETS: Mapping[str, Preset] = {
 LOCAL_PORTS: Mapping[int, str] = {11434: "ollama", 1234: "lmstudio", 8090: "gigachat"}
 """Ports that say what a server without a telling name is."""
 
+OWN_ENDINGS = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+"""Names that only a private network gives out (RFC 6761, 6762, 8375; ICANN's `.internal`)."""
+
 
 class Provider(Frozen):
     """One configured model on one server."""
@@ -321,8 +327,10 @@ class Provider(Frozen):
     """PEM text of additional certificate authorities (the Russian state CA for GigaChat)."""
     prices: Prices | None = None
     leaves_country: bool = True
+    mask: bool | None = None
+    """Replace personal data in what this server gets? None: as the question says."""
     max_in_flight: int = Field(default=50, ge=1)
-    """Calls at once from one process."""
+    """Calls at once to this account. Up to `SHARED_PLACES` are counted over all processes."""
     deadline_seconds: float = Field(default=CHAT_DEADLINE_SECONDS, gt=0)
     max_input_chars: int = Field(default=60_000, ge=1000)
     limit_field: LimitField | None = None
@@ -331,6 +339,17 @@ class Provider(Frozen):
     @property
     def preset(self) -> Preset:
         return PRESETS.get(self.kind, PRESETS["other"])
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the server: where the words of clients go to."""
+        parts = urlsplit(self.base_url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    @property
+    def is_own_network(self) -> bool:
+        """Do the words of clients stay on this machine or in the network around it?"""
+        return is_own_network(self.base_url)
 
     @property
     def account(self) -> str:
@@ -375,7 +394,7 @@ def provider(
     """A provider with everything its preset knows; whatever is passed explicitly wins."""
     kind = kind or preset_for(base_url)
     preset = PRESETS.get(kind, PRESETS["other"])
-    local = _is_private(base_url)
+    local = is_own_network(base_url)
     known: dict[str, Any] = {
         "leaves_country": preset.leaves_country and not local,
         "max_in_flight": preset.max_in_flight,
@@ -398,9 +417,14 @@ def provider(
     )
 
 
-def _is_private(base_url: str) -> bool:
+def is_own_network(base_url: str) -> bool:
+    """Is it this machine or a private network, as far as the address itself tells?"""
     try:
-        host = urlsplit(base_url).hostname or ""
-        return not ipaddress.ip_address(host).is_global
+        host = (urlsplit(base_url).hostname or "").casefold()
     except ValueError:
         return False
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        # A name without a dot, or under an ending that the public network does not have.
+        return bool(host) and ("." not in host or host.endswith(OWN_ENDINGS))

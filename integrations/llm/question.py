@@ -14,7 +14,9 @@ from integrations.llm.providers import Capabilities, Step
 from integrations.llm.schema import AnswerSpec
 from integrations.llm.values import Answer, Author, Frozen, Source, Turn, Usage
 
-How = Step | Literal["plain", "failed"]
+How = Step | Literal["partial", "plain", "failed"]
+OUT_OF_FORM: tuple[How, ...] = ("partial", "plain")
+"""What a second chance did not mend either: it may be suggested and never goes out by itself."""
 
 
 class AnswerRequest(Frozen):
@@ -50,10 +52,29 @@ class AnswerRequest(Frozen):
         return detect_language("\n".join(reversed(newest)), self.default_language)
 
 
+class Bill(Frozen):
+    """What one server was given in the course of a question, and what it charged."""
+
+    provider_kind: str
+    model: str
+    origin: str
+    own_network: bool
+    leaves_country: bool
+    calls: int
+    """HTTP requests made."""
+    characters: int
+    """Of all prompts that were sent."""
+    usage: Usage
+    masked: Mapping[str, int] = Field(default_factory=dict)
+    """Kind of personal data → different values that went out as placeholders."""
+    left: Mapping[str, int] = Field(default_factory=dict)
+    """Kind of personal data → different values that went out as they are."""
+
+
 class Result(Frozen):
     """What came of a question. One of:
 
-    - `answer` is set: understood;
+    - `answer` is set: understood; with `how == "partial"` only what of it kept to the form;
     - `how == "plain"`: only `text` is there, prose to suggest, never to send by itself;
     - `how == "failed"` with `retry_in`: ask again later; without: asking again will not help.
     """
@@ -64,6 +85,9 @@ class Result(Frozen):
     provider_kind: str = ""
     model: str = ""
     usage: Usage = Usage()
+    """Of all servers together."""
+    bills: tuple[Bill, ...] = ()
+    """One for each server that was called, also when nothing came of it."""
     failures: tuple[Failure, ...] = ()
     """Everything that went wrong on the way, also when it ended well."""
     reason: str = ""
@@ -78,6 +102,7 @@ class Result(Frozen):
     repaired: bool = False
     """A second round trip was needed to understand the answer."""
     masked_counts: Mapping[str, int] = Field(default_factory=dict)
+    """What was hidden from the server that answered, or from the last one asked."""
     capabilities_learned: Capabilities | None = None
     """Set when the server turned out different from what was known: store it with the provider."""
     probe_due: bool = False

@@ -26,6 +26,9 @@ STRING_LIMITS: Mapping[FieldType, int] = {
     "datetime": 60, "url": 300, "address": 300,
 }  # fmt: skip
 DEFAULT_STRING_LIMIT = 200
+NUMBER_LENGTH = 24
+SHORTEST_QUOTE = 60
+"""Characters that a value may have however little the client wrote: a day, an amount, a name."""
 
 WHAT_TO_WRITE: Mapping[FieldType, str] = {
     "string": "short text",
@@ -70,6 +73,16 @@ class AnswerSpec(Frozen):
     def hash(self) -> str:
         """Short name of this set of questions; changes when an answer could mean something else."""
         return _hash(self)
+
+    def longest_answer(self, said: int) -> int:
+        """Characters of the longest answer that makes sense when clients wrote `said` of them.
+
+        Values are the client's own words, so none of them is longer than all he wrote.
+        """
+        form = len(example(self)) + max((len(topic.code) for topic in self.topics), default=40)
+        quote = max(said, SHORTEST_QUOTE)
+        values = sum(min(longest_value(field), quote) for field in self.fields)
+        return form + values + self.reply_max_length
 
     def field(self, name: str) -> FieldSpec | None:
         return next((spec for spec in self.fields if spec.name == name), None)
@@ -121,10 +134,17 @@ def _field_schema(field: FieldSpec, *, rich: bool) -> dict[str, Any]:
         json_type = JSON_TYPES.get(field.type, "string")
         schema = {"type": [json_type, "null"]}
         if rich and json_type == "string":
-            schema["maxLength"] = field.max_length or STRING_LIMITS.get(
-                field.type, DEFAULT_STRING_LIMIT
-            )
+            schema["maxLength"] = longest_value(field)
     return schema | {"description": describe(field)}
+
+
+def longest_value(field: FieldSpec) -> int:
+    """Characters; for text it is the `maxLength` of the rich dialect."""
+    if field.type == "choice" and field.choices:
+        return max(map(len, field.choices))
+    if field.type in JSON_TYPES:
+        return NUMBER_LENGTH
+    return field.max_length or STRING_LIMITS.get(field.type, DEFAULT_STRING_LIMIT)
 
 
 def describe(field: FieldSpec) -> str:

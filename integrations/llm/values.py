@@ -89,31 +89,37 @@ class Answer(Frozen):
 
 
 class Usage(Frozen):
-    """Tokens as the server counted them, or our estimate; money in `currency`, None when no price
-    is known."""
+    """Tokens as the server counted them, or our estimate, and what they cost."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     estimated: bool = False
-    cost: float | None = None
-    currency: str = "USD"
+    costs: Mapping[str, float] = Field(default_factory=dict)
+    """Money by currency; empty when no price is known."""
 
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
 
+    @property
+    def cost(self) -> float | None:
+        """The money, when it is of one currency: sums of several have no one number."""
+        return next(iter(self.costs.values())) if len(self.costs) == 1 else None
+
+    @property
+    def currency(self) -> str:
+        """The currency of `cost`, else empty."""
+        return next(iter(self.costs)) if len(self.costs) == 1 else ""
+
     def __add__(self, other: Usage) -> Usage:
-        cost = (
-            None
-            if self.cost is None and other.cost is None
-            else (self.cost or 0) + (other.cost or 0)
-        )
+        costs = dict(self.costs)
+        for currency, amount in other.costs.items():
+            costs[currency] = costs.get(currency, 0.0) + amount
         return Usage(
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
             estimated=self.estimated or other.estimated,
-            cost=cost,
-            currency=other.currency if other.total_tokens else self.currency,
+            costs=costs,
         )
 
 

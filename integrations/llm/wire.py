@@ -135,8 +135,13 @@ class Wire:
         extra = {**provider.extra_body, **body, "stream_options": {"include_usage": True}}
         seen = False
         async with self._guarded(provider, seconds) as client:
+            # llama.cpp hangs up after a stream, sometimes when the next call is already on its way.
             stream = await client.chat.completions.create(
-                model=provider.model_on_server, messages=[], extra_body=extra, stream=True
+                model=provider.model_on_server,
+                messages=[],
+                extra_body=extra,
+                extra_headers={"Connection": "close"},
+                stream=True,
             )
             async for chunk in stream:
                 seen = seen or getattr(chunk, "usage", None) is not None
@@ -162,7 +167,7 @@ class Wire:
                 yield self.client(provider)
         except Exception as error:  # noqa: BLE001  every kind leaves sorted, as ModelFailed
             if waiting and isinstance(error, TimeoutError):
-                raise failures.failed("transient", "busy", retry_in=5.0) from None
+                raise failures.busy() from None
             raise classify(error, secrets=_secrets(provider)) from None
 
     def place(self, provider: Provider) -> asyncio.Semaphore:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import ssl
 import threading
 import time
@@ -12,13 +14,17 @@ import pytest
 from integrations.llm.failures import SENTENCES, MemoryCircuit
 from integrations.llm.gateway import Gateway, Result
 from integrations.llm.providers import PRESETS, Capabilities, Prices, Shape
-from integrations.llm.values import Author, Source, Turn
+from integrations.llm.replies import KnownFacts, check_reply
+from integrations.llm.schema import AnswerSpec
+from integrations.llm.values import Author, FieldSpec, Source, Topic, Turn
 from integrations.net import AddressGuard
-from tests.llm_gateway.asking import client, make_provider, make_request
+from tests.llm_gateway.asking import SPEC, client, make_provider, make_request
 from tests.llm_gateway.scripted_server import (
+    GOOD,
     GOOD_TEXT,
     Say,
     ScriptedServer,
+    Seen,
     completion,
     error,
     said,
@@ -228,6 +234,72 @@ def test_a_tool_call_is_read_like_any_other_answer(gateway: Gateway) -> None:
     assert result.how == "tool"
 
 
+LIMITS_OF_SERVERS = [
+    "max_tokens is too large: 3000. This model supports at most 900 completion tokens",
+    "Invalid max_tokens value, the valid range of max_tokens is [1, 900]",
+    "max_completion_tokens must be less than or equal to 900",
+]
+
+
+@pytest.mark.parametrize("message", LIMITS_OF_SERVERS)
+def test_a_server_that_takes_no_such_length_gets_what_it_takes(
+    gateway: Gateway, message: str
+) -> None:
+    spec = SPEC.model_copy(update={"reply_max_length": 4000})
+    with serving(error(400, message), said()) as server:
+        result = gateway.answer(make_request(spec=spec), [make_provider(server.base_url)])
+
+    assert result.how == "json_schema", "the shape was not what the server complained about"
+    assert [seen.body["max_tokens"] for seen in server.seen][1] == 900
+    assert server.seen[0].body["max_tokens"] > 900
+
+
+WORDS = "Съешьте ещё этих мягких французских булок, да выпейте чаю "
+"""Real words: a run of one letter would be one token."""
+
+
+def _filled(length: int) -> str:
+    return (WORDS * (length // len(WORDS) + 1))[:length]
+
+
+MANY_FIELDS = AnswerSpec(
+    topics=(Topic(code="a_rather_long_code_of_a_topic", title="Тема"),),
+    fields=tuple(
+        FieldSpec(name=f"field_number_{number}", type=kind, max_length=length)
+        for number, (kind, length) in enumerate(
+            [("text", None), ("address", None), ("string", 500), ("person_name", None)] * 6
+        )
+    ),
+    reply_max_length=4000,
+)
+
+
+@pytest.mark.parametrize("said_chars", [40, 300, 3000])
+@pytest.mark.parametrize("spec", [SPEC, MANY_FIELDS], ids=["two fields", "24 long fields"])
+def test_the_longest_answer_that_the_schema_allows_fits_the_limit(
+    gateway: Gateway, spec: AnswerSpec, said_chars: int
+) -> None:
+    with serving(said()) as server:
+        request = make_request(_filled(said_chars), spec=spec)
+        gateway.answer(request, [make_provider(server.base_url, kind="llamacpp")])
+    body = server.seen[0].body
+    schema = body["response_format"]["json_schema"]["schema"]["properties"]
+    values = {
+        name: _filled(min(one["maxLength"], said_chars))
+        for name, one in schema["fields"]["properties"].items()
+    }
+    longest = json.dumps(
+        {
+            "topic": spec.topics[0].code, "needs_human": False, "confidence": 0.123456789,
+            "language": "ru", "fields": values, "reply": _filled(schema["reply"]["maxLength"]),
+        },
+        ensure_ascii=False,
+    )  # fmt: skip
+
+    assert len(longest) / 1.6 <= body["max_tokens"], "old vocabularies: 1.6 characters a token"
+    assert body["max_tokens"] < 40_000
+
+
 # --- The one repair ------------------------------------------------------------------------------
 
 
@@ -268,6 +340,20 @@ def test_prose_twice_becomes_a_plain_suggestion(gateway: Gateway) -> None:
     assert result.needs_human
 
 
+def test_what_kept_to_the_form_is_marked_when_the_second_chance_did_not_mend_the_rest(
+    gateway: Gateway,
+) -> None:
+    foreign = '{"topic": "zzz", "reply": "Проверим заказ.", "fields": {}, "confidence": 0.9}'
+
+    with serving(said(foreign)) as server:
+        result = ask(gateway, server)
+
+    assert len(server.seen) == 2
+    assert result.how == "partial"
+    assert result.answer
+    assert (result.answer.topic, result.answer.reply) == (None, "Проверим заказ.")
+
+
 def test_rubbish_twice_goes_to_the_fallback_and_else_fails_for_good(gateway: Gateway) -> None:
     with serving(said('{"topic": "ins')) as bad, serving(said()) as good:
         alone = gateway.answer(make_request(), [make_provider(bad.base_url)])
@@ -291,11 +377,14 @@ def test_an_answer_that_ran_out_of_tokens_gets_more_of_them(
     assert server.seen[1].body["max_tokens"] == 3 * server.seen[0].body["max_tokens"]
 
 
-def test_a_server_that_breaks_the_form_again_and_again_wants_a_new_test(gateway: Gateway) -> None:
-    with serving(said(PROSE)) as server:
-        due = [ask(gateway, server).probe_due for _ in range(6)]
+@pytest.mark.parametrize("broken", [PROSE, '{"topic": "ins'], ids=["prose", "rubbish"])
+def test_a_server_that_breaks_the_form_again_and_again_wants_a_new_test(
+    gateway: Gateway, broken: str
+) -> None:
+    with serving(said(broken)) as server:
+        due = [ask(gateway, server).probe_due for _ in range(11)]
 
-    assert due == [False] * 4 + [True] * 2
+    assert due == [*[False] * 4, True] * 2 + [False], "a test for every answer would cost too much"
 
 
 # --- Failures ------------------------------------------------------------------------------------
@@ -746,3 +835,26 @@ def test_knowledge_facts_and_wishes_reach_the_model_and_whispers_do_not(gateway:
     for words in ("Клиент: Пётр.", "[k1] Режим", "Пн–Пт 9–18", "Компания: Ромашка", "короче"):
         assert words in prompt
     assert "скандальный" not in prompt
+
+
+def test_a_marker_that_the_model_takes_for_a_number_of_the_order_is_a_leak(
+    gateway: Gateway,
+) -> None:
+    def copying(seen: Seen) -> Say:
+        marker = re.search(r"<<(\S+) CONVERSATION>>", seen.prompt)
+        assert marker is not None
+        return said(json.dumps({**GOOD, "reply": f"Ваш номер обращения {marker[1]}, ждите."}))
+
+    with ScriptedServer(copying) as server:
+        result = ask(gateway, server)
+
+    assert result.answer is not None
+    checked = check_reply(
+        result.answer.reply,
+        client_texts=["Здравствуйте"],
+        client_language="ru",
+        known=KnownFacts(),
+        max_length=600,
+        canary=result.canary,
+    )
+    assert ([doubt.kind for doubt in checked.doubts], checked.text) == (["leak"], "")

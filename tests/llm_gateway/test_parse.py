@@ -215,12 +215,16 @@ def test_characters_that_break_a_database_are_removed() -> None:
         ("topic: delivery\nreply: Да", ""),
         ("<topic>delivery</topic>", ""),
         ('{"topic": "sales", "reply', ""),
+        ('{"topic": "sales", "reply": "Завтра.\\nЖдём', "Завтра.\nЖдём"),
+        ('{{"reply": "Завтра", "fields": {]]', "Завтра"),
+        ("null", ""),
+        ("12345", ""),
         ('Вот: {"topic": "sales', ""),
         ("<html><body>502</body></html>", ""),
         (None, ""),
     ],
 )
-def test_only_prose_counts_as_a_plain_reply(text: str | None, words: str) -> None:
+def test_only_prose_or_the_replys_own_words_count_as_a_plain_reply(text: str | None, words: str) -> None:
     assert as_plain_text(text) == words
 
 

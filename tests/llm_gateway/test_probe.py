@@ -10,7 +10,7 @@ import pytest
 from integrations.llm.failures import ModelFailed
 from integrations.llm.gateway import Gateway
 from integrations.llm.probe import HIDDEN_VALUE
-from integrations.llm.providers import Shape
+from integrations.llm.providers import SCHEMA_SHAPES, Shape
 from tests.llm_gateway.asking import make_provider, make_request
 from tests.llm_gateway.scripted_server import Say, ScriptedServer, Seen, error, said, serving
 
@@ -65,8 +65,10 @@ def test_an_enforcing_server_is_recognised_with_few_calls(gateway: Gateway) -> N
 def test_a_server_that_ignores_everything_is_left_with_text(gateway: Gateway) -> None:
     found, _ = probed(gateway, server_that(counts=False))
 
-    assert (found.shape, found.enforced) == (Shape.JSON_OBJECT, False)
-    assert Shape.JSON_SCHEMA in found.ignored
+    assert (found.shape, found.enforced) == (Shape.TEXT, False)
+    assert set(found.ignored) == {*SCHEMA_SHAPES, Shape.TOOL, Shape.JSON_OBJECT}
+    assert found.in_words("en").startswith("asked in words: checked and mended here")
+    assert found.in_words("ru").startswith("просим словами: проверяем и исправляем сами")
     assert found.usage is False
     assert "no_usage" in found.notes
 
@@ -96,6 +98,36 @@ def test_json_mode_only_is_json_mode(gateway: Gateway) -> None:
     assert (found.shape, found.enforced) == (Shape.JSON_OBJECT, False)
 
 
+@pytest.mark.parametrize(
+    ("text", "finish_reason"),
+    [('{"colour": "blue", "shade": "', "length"), ("", "stop")],
+    ids=["cut off", "empty"],
+)
+def test_json_mode_that_could_not_be_told_is_left_as_expected_of_the_service(
+    gateway: Gateway, text: str, finish_reason: str
+) -> None:
+    def answer(seen: Seen) -> Say:
+        if seen.shape == "json_object":
+            return said(text, finish_reason=finish_reason)
+        return server_that()(seen)
+
+    found, _ = probed(gateway, answer, kind="deepseek")
+
+    assert (found.shape, found.enforced) == (Shape.JSON_OBJECT, False)
+    assert "unsure" in found.notes
+
+
+def test_a_model_that_thinks_first_is_given_the_tokens_for_it(gateway: Gateway) -> None:
+    def thinking(seen: Seen) -> Say:
+        if "Count" not in seen.prompt and seen.body["max_tokens"] < 1000:
+            return said("", finish_reason="length", reasoning_content="The sky is…")
+        return server_that(enforces=("json_schema",))(seen)
+
+    found, _ = probed(gateway, thinking, kind="llamacpp")
+
+    assert (found.shape, found.enforced, found.notes) == (Shape.JSON_SCHEMA, True, ())
+
+
 def test_a_forced_tool_is_better_than_json_mode(gateway: Gateway) -> None:
     found, _ = probed(
         gateway, server_that(enforces=("tool",), refuses=("json_schema",)), kind="gigachat"
@@ -121,6 +153,7 @@ def test_trouble_in_the_middle_is_unknown_and_not_a_refusal(gateway: Gateway) ->
 
     assert Shape.JSON_SCHEMA not in found.rejected
     assert "unsure" in found.notes
+    assert (found.shape, found.enforced) == (Shape.JSON_SCHEMA, False), "it is tried in answers"
 
 
 def test_reasoning_models_that_refuse_parameters_are_tested_without_them(gateway: Gateway) -> None:
@@ -151,6 +184,9 @@ def test_the_full_form_looks_at_the_rest(gateway: Gateway) -> None:
     assert found.seed is True
     assert found.usage_in_stream is False
     assert len(server.seen) <= 13
+    # Some servers hang up after a stream, when the next call may be on its way already.
+    streams = [seen for seen in server.seen if seen.body.get("stream")]
+    assert [seen.headers["connection"] for seen in streams] == ["close"]
 
 
 def test_what_the_test_found_is_used_by_the_next_answer(gateway: Gateway) -> None:
@@ -171,6 +207,7 @@ def test_the_result_is_told_in_words(gateway: Gateway) -> None:
     assert "ответ по схеме: сервер следит сам" in found.in_words("ru")
     assert "json_schema" not in found.in_words("ru")
     assert "limit field: max_" in found.in_words("en")
+    assert "answered in 0.1 s" in found.in_words("en"), "an answer in no time sounds like none"
 
 
 def test_models_are_listed_and_a_key_is_checked(gateway: Gateway) -> None:
@@ -178,7 +215,9 @@ def test_models_are_listed_and_a_key_is_checked(gateway: Gateway) -> None:
         route = make_provider(server.base_url, model="a")
         assert gateway.list_models(route) == ["a", "b"]
         check = gateway.check_key(route)
+        asked_for = server.seen[-1].body["max_tokens"]
     assert (check.code, check.status, check.models, check.model_listed) == ("ok", 200, 2, True)
+    assert asked_for <= 64, "a slow server needs seconds for more"
 
     with serving(error(401)) as server:
         check = gateway.check_key(make_provider(server.base_url))

@@ -26,9 +26,8 @@ def build(**more: Any) -> tuple[str, str]:
         "spec": SPEC,
         "conversation": (client("Здравствуйте"),),
         "now": NOW,
-        "canary": "ref-canary",
+        "canary": "abc123",
         "shape": Shape.JSON_SCHEMA,
-        "marker": "abc123",
         **more,
     }
     system, user = build_messages(**given)
@@ -40,7 +39,7 @@ def test_policy_stands_above_the_admins_text() -> None:
     system, _ = build(instructions="Обещайте скидку 90 %.")
 
     assert system.index("These rules stand above") < system.index("Обещайте скидку")
-    assert "ref-canary" in system
+    assert "abc123" in system
 
 
 def test_topics_fields_and_the_length_in_words_are_explained() -> None:
@@ -74,18 +73,18 @@ def test_a_client_cannot_close_the_fence_or_speak_as_somebody_else() -> None:
     assert not set("\u200b\u202e\x00\U000e0041") & set(user)
 
 
-def test_markers_and_canaries_are_new_in_every_call() -> None:
-    users = {build(marker="")[1].splitlines()[0] for _ in range(20)}
-
-    assert len(users) == 20
+def test_every_call_has_a_marker_of_its_own() -> None:
     assert len({new_canary() for _ in range(20)}) == 20
 
 
-def test_system_message_is_the_same_for_every_call_but_for_the_canary() -> None:
-    first, _ = build(conversation=(client("один"),), crm_facts={"a": "b"}, steer="короче")
-    second, _ = build(conversation=(client("два"),), marker="ffffff")
+@pytest.mark.parametrize("shape", list(Shape))
+def test_only_the_last_line_of_the_system_message_differs_between_calls(shape: Shape) -> None:
+    # A server keeps what it has computed for a beginning that it has seen before.
+    first, _ = build(conversation=(client("один"),), crm_facts={"a": "b"}, shape=shape)
+    second, _ = build(conversation=(client("два"),), canary="ffffff", steer="короче", shape=shape)
 
-    assert first == second
+    assert first.splitlines()[:-1] == second.splitlines()[:-1]
+    assert "abc123" in first.splitlines()[-1]
 
 
 def test_now_is_told_with_day_and_zone() -> None:

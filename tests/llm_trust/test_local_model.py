@@ -13,12 +13,14 @@ import openai
 import pytest
 import requests
 
+from integrations.llm.gateway import Gateway
 from integrations.llm.local_model import MODES, LocalModel
 from integrations.llm.prompt import build_messages
-from integrations.llm.providers import Shape
+from integrations.llm.providers import SCHEMA_SHAPES, Shape, provider
 from integrations.llm.replies import KnownFacts, check_reply
 from integrations.llm.schema import AnswerSpec
 from integrations.llm.values import Author, Band, FieldSpec, Source, Topic, Turn
+from integrations.net import AddressGuard
 from tests.llm_trust.eval_data import NOW, rows
 
 TOPICS = {
@@ -93,7 +95,7 @@ def messages(text, *, shape=Shape.TEXT, steer="", turns=None, sources=SOURCES, c
         sources=sources,
         crm_facts=crm or {},
         now=NOW,
-        canary="ref-1",
+        canary="1a2b3c4d5e6f",
         shape=shape,
         steer=steer,
     )
@@ -303,6 +305,33 @@ def test_a_schema_with_one_allowed_value_is_obeyed(client):
     assert json.loads(bound.choices[0].message.content) == {"probe": "q7"}
 
 
+def test_the_connection_test_tells_what_it_can_do(model):
+    gateway = Gateway(address_guard=AddressGuard(allow_private=True))
+    server = provider(base_url=model.url, model="demo-rules-1", api_key="any")
+    try:
+        found = gateway.probe(server, full=True)
+        model.set(mode="no_schema")
+        other = gateway.probe(server)
+        model.set(mode="text")
+        least = gateway.probe(server)
+    finally:
+        gateway.close()
+
+    assert (found.shape, found.enforced, found.limit_field) == (
+        Shape.JSON_SCHEMA, True, "max_tokens",
+    )  # fmt: skip
+    assert (found.rejected, found.ignored, found.notes) == ((), (), ())
+    assert (found.usage, found.usage_in_stream, found.models) == (True, True, ("demo-rules-1",))
+    assert 10 <= found.prompt_tokens <= 80
+    assert found.in_words("en").startswith("answer by schema: enforced; limit field: max_tokens")
+    assert found.in_words("ru").startswith("ответ по схеме: сервер следит сам; ")
+    assert (other.shape, other.enforced) == (Shape.OBJECT_SCHEMA, True)
+    assert other.rejected == (Shape.JSON_SCHEMA, Shape.SCHEMA_BARE, Shape.SCHEMA_FLAT)
+    # Asked for JSON in words it writes JSON, which looks the same as a JSON mode.
+    assert (least.shape, least.enforced, least.rejected) == (Shape.JSON_OBJECT, False, ())
+    assert set(least.ignored) == {*SCHEMA_SHAPES, Shape.TOOL}
+
+
 def test_length_limits_of_the_schema_are_kept(client):
     rich = {"type": "json_schema", "json_schema": {"name": "a", "schema": SPEC.json_schema("rich")}}
 
@@ -390,7 +419,7 @@ def test_faults_that_look_like_answers(model, client):
     assert json.loads(contents["invent"])["fields"]["phone"] == "+79990000000"
     assert "99 999" in json.loads(contents["invent"])["reply"]
     assert (
-        "ref-1" in json.loads(contents["leak"])["reply"]
+        "1a2b3c4d5e6f" in json.loads(contents["leak"])["reply"]
         or "rules stand above" in json.loads(contents["leak"])["reply"]
     )
 

@@ -6,27 +6,36 @@ The model understands no Russian, so nothing here is about the sense of its answ
 from __future__ import annotations
 
 import os
+import re
 import time
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from integrations.llm.evidence import check_fields
 from integrations.llm.gateway import Gateway
+from integrations.llm.prompt import build_messages, new_canary
 from integrations.llm.providers import Provider, Shape, provider
-from integrations.llm.values import Band
-from tests.local_llm.asking import NOW, SPEC, bot, client, make_request
+from integrations.llm.values import Band, CheckedValue
+from integrations.llm.words import fold
+from tests.llm_trust.eval_data import rows
+from tests.local_llm.asking import INSTRUCTIONS, NOW, SPEC, bot, client, make_request
+from tests.local_llm.behaviour import (
+    ASKING,
+    does_with,
+    said,
+    tokens_of_a_long_answer,
+    understands_a_developer,
+)
 from tests.local_llm.servers import MODEL_NAME, LocalServer, is_listening, llama_server
 
 pytestmark = pytest.mark.local_llm
 
-MESSAGES = {
-    "name and phone": "Меня зовут Иван Петров, телефон +7 916 123-45-67, нужно установить котёл.",
-    "question": "Сколько стоит доставка бойлера?",
-    "e-mail and money": "Напишите на ivan.petrov@example.com, бюджет до 80 тысяч рублей.",
-    "english": "Hello, can your technician come on 12 March to install a boiler?",
-    "greeting": "Здравствуйте!",
-}
+CONTACTS = "Меня зовут Иван Петров, телефон +7 916 123-45-67, нужно установить котёл."
+QUESTION = "Сколько стоит доставка бойлера?"
+CLIENTS = [row for row in rows("ru_client_messages.jsonl") if row["lang"] == "ru"][:20]
 QUIET_MESSAGES = ("Здравствуйте!", "Сколько стоит доставка?", "А что дальше?")
 """Nothing in them could be a value of a field."""
 
@@ -39,13 +48,8 @@ def of_llamacpp(server: LocalServer, **more: Any) -> Provider:
     return provider(base_url=server.base_url, **given)
 
 
-SHORT = {"seed": 7, "max_tokens": 32}
-"""A key is checked with a plain question, and this model talks about any question until it is
-stopped."""
-
-
 def test_the_address_and_the_model_are_accepted(llamacpp: LocalServer, gateway: Gateway) -> None:
-    check = gateway.check_key(of_llamacpp(llamacpp, extra_body=SHORT))
+    check = gateway.check_key(of_llamacpp(llamacpp))
 
     assert (check.code, check.models, check.model_listed) == ("ok", 1, True)
 
@@ -68,32 +72,108 @@ def test_the_probe_sees_that_the_schema_is_enforced(
 
     measured[f"llama-server, full probe as {kind}"] = f"{time.monotonic() - started:.1f} s"
     assert (found.shape, found.enforced) == (Shape.JSON_SCHEMA, True)
-    assert found.limit_field in ("max_tokens", "max_completion_tokens")
+    assert (found.rejected, found.ignored, found.notes) == ((), (), ())
+    assert (found.limit_field, found.temperature) == ("max_tokens", True)
     assert (found.usage, found.usage_in_stream, found.seed, found.logprobs) == (True,) * 4
     assert found.models == (MODEL_NAME,)
-    assert found.notes == ()
-    assert "enforced" in found.in_words("en")
-
-
-@pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
-def test_an_answer_keeps_to_the_schema_at_the_first_try(
-    llamacpp: LocalServer, gateway: Gateway, measured: dict[str, str], message: str
-) -> None:
-    result = gateway.answer(make_request(client(message)), [of_llamacpp(llamacpp)])
-
-    measured[f"llama-server, answer to {message[:20]!r}"] = (
-        f"{result.model_ms / 1000:.1f} s, {result.usage.prompt_tokens} + "
-        f"{result.usage.completion_tokens} tokens"
+    assert found.prompt_tokens is not None
+    assert 20 <= found.prompt_tokens <= 80
+    assert re.fullmatch(
+        r"answer by schema: enforced; limit field: max_tokens; answered in \d+\.\d s; "
+        r"prompt tokens: \d+",
+        found.in_words("en"),
     )
-    assert (result.how, result.reason, result.repaired, result.calls) == (
-        "json_schema", "ok", False, 1,
-    )  # fmt: skip
-    assert result.answer is not None
-    assert result.answer.topic in ("install", "delivery", "other", None)
-    assert set(result.answer.fields) <= {field.name for field in SPEC.fields}
-    assert result.answer.fields.get("product") in ("котёл", "бойлер", None)
-    assert len(result.answer.reply) <= SPEC.reply_max_length
-    assert not result.usage.estimated
+    assert re.fullmatch(
+        r"ответ по схеме: сервер следит сам; ограничение длины: max_tokens; ответил за \d+,\d с; "
+        r"токенов в запросе: \d+",
+        found.in_words("ru"),
+    )
+
+
+def test_the_server_does_what_its_preset_and_the_probe_rest_upon(llamacpp: LocalServer) -> None:
+    does = {shape: does_with(llamacpp, MODEL_NAME, shape) for shape in ASKING}
+
+    assert does == {
+        Shape.JSON_SCHEMA: "enforced",
+        Shape.SCHEMA_BARE: "ignored",
+        Shape.SCHEMA_FLAT: "ignored",
+        Shape.OBJECT_SCHEMA: "enforced",
+        # The template of this model knows no functions.
+        Shape.TOOL: "ignored",
+        Shape.JSON_OBJECT: "ignored",
+    }
+    assert tokens_of_a_long_answer(llamacpp, MODEL_NAME, "max_tokens") == 8
+    assert tokens_of_a_long_answer(llamacpp, MODEL_NAME, "max_completion_tokens") == 8
+    assert understands_a_developer(llamacpp, MODEL_NAME)
+
+
+def test_twenty_clients_get_twenty_answers_and_no_value_is_invented(
+    llamacpp: LocalServer, gateway: Gateway, measured: dict[str, str]
+) -> None:
+    results, believed = [], []
+    for row in CLIENTS:
+        result = gateway.answer(make_request(client(row["text"])), [of_llamacpp(llamacpp)])
+        results.append(result)
+        fields = result.answer.fields if result.answer else {}
+        checked = check_fields(fields, SPEC.fields, client_texts=[row["text"]], now=NOW)
+        believed += [(value, row) for value in checked if value.band is not Band.UNSURE]
+    answers = [result.answer for result in results if result.answer]
+    first_try = [result for result in results if result.answer and not result.repaired]
+    invented = [(value, row["text"]) for value, row in believed if is_invented(value, row)]
+    seconds = sorted(result.model_ms / 1000 for result in results)
+    prompt = sum(result.usage.prompt_tokens for result in results) // len(results)
+    completion = sum(result.usage.completion_tokens for result in results) // len(results)
+    measured["llama-server, valid answers"] = (
+        f"{len(answers)} of {len(results)}, {len(first_try)} at the first try"
+    )
+    measured["llama-server, steps of the ladder"] = str(dict(Counter(r.how for r in results)))
+    measured["llama-server, an answer"] = (
+        f"{prompt} + {completion} tokens, {seconds[0]:.1f} to {seconds[-1]:.1f} s"
+    )
+    measured["llama-server, values"] = (
+        f"{sum(value is not None for answer in answers for value in answer.fields.values())} told, "
+        f"{len(believed)} believed, {len(invented)} of them invented"
+    )
+
+    assert len(answers) == len(CLIENTS)
+    assert {result.how for result in results} == {"json_schema"}
+    # One may be cut off by its length: the model knows no Russian and repeats itself.
+    assert len(first_try) >= len(CLIENTS) - 2
+    assert not any(result.usage.estimated for result in results)
+    for answer in answers:
+        assert answer.topic in ("install", "delivery", "other", None)
+        assert set(answer.fields) <= {field.name for field in SPEC.fields}
+        assert answer.fields.get("product") in ("котёл", "бойлер", None)
+        assert len(answer.reply) <= SPEC.reply_max_length
+    assert invented == []
+
+
+def is_invented(value: CheckedValue, row: Mapping[str, Any]) -> bool:
+    """Is a believed value none of the client's, by the message and what people noted of it?"""
+    if not value.quote or value.quote not in row["text"]:
+        return True
+    if value.field not in ("name", "phone", "email") or value.band is not Band.CONFIDENT:
+        return False
+    own = fold(str(row["fields"].get(value.field, ""))).split()
+    return not set(fold(str(value.value)).split()) <= set(own)
+
+
+def test_what_two_prompts_share_is_computed_once(
+    llamacpp: LocalServer, measured: dict[str, str]
+) -> None:
+    def asked(text: str) -> Any:
+        messages = build_messages(
+            instructions=INSTRUCTIONS, spec=SPEC, conversation=[client(text)], now=NOW,
+            canary=new_canary(), shape=Shape.JSON_SCHEMA,
+        )  # fmt: skip
+        return said(llamacpp, MODEL_NAME, list(messages), max_tokens=1)["usage"]
+
+    asked("Здравствуйте!")
+    usage = asked(QUESTION)
+
+    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    measured["llama-server, computed once"] = f"{cached} of {usage['prompt_tokens']} prompt tokens"
+    assert cached > 0.6 * usage["prompt_tokens"]
 
 
 def test_what_the_model_invents_is_believed_by_nobody(
@@ -118,7 +198,7 @@ def test_what_the_model_invents_is_believed_by_nobody(
 def test_what_the_client_wrote_is_found_whatever_the_model_says(
     llamacpp: LocalServer, gateway: Gateway
 ) -> None:
-    message = MESSAGES["name and phone"]
+    message = CONTACTS
     result = gateway.answer(make_request(client(message)), [of_llamacpp(llamacpp)])
     assert result.answer is not None
 
@@ -131,7 +211,7 @@ def test_what_the_client_wrote_is_found_whatever_the_model_says(
 def test_a_masked_phone_never_comes_back_as_a_placeholder(
     llamacpp: LocalServer, gateway: Gateway
 ) -> None:
-    request = make_request(client(MESSAGES["name and phone"]), mask=True)
+    request = make_request(client(CONTACTS), mask=True)
 
     result = gateway.answer(request, [of_llamacpp(llamacpp)])
 
@@ -146,7 +226,7 @@ def test_the_deadline_holds_and_the_server_is_free_afterwards(
     started = time.monotonic()
 
     result = gateway.answer(
-        make_request(client(MESSAGES["question"])), [of_llamacpp(llamacpp)], deadline_seconds=0.3
+        make_request(client(QUESTION)), [of_llamacpp(llamacpp)], deadline_seconds=0.3
     )
 
     elapsed = time.monotonic() - started
@@ -154,7 +234,7 @@ def test_the_deadline_holds_and_the_server_is_free_afterwards(
     assert result.retry_in is not None
     assert elapsed < 3
     # The abandoned work was stopped with the connection: it does not stand in the next one's way.
-    assert gateway.check_key(of_llamacpp(llamacpp, extra_body=SHORT)).code == "ok"
+    assert gateway.check_key(of_llamacpp(llamacpp)).code == "ok"
 
 
 def test_a_history_too_long_for_the_model_is_shortened_and_answered(

@@ -6,13 +6,21 @@ Its model has random weights, so the answers are noise: the worst model the gate
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from integrations.llm.gateway import Gateway
-from integrations.llm.providers import SCHEMA_SHAPES, Provider, Shape, provider
+from integrations.llm.providers import Provider, Shape, provider
+from tests.llm_trust.eval_data import rows
 from tests.local_llm.asking import bot, client, make_request
+from tests.local_llm.behaviour import (
+    ASKING,
+    does_with,
+    tokens_of_a_long_answer,
+    understands_a_developer,
+)
 from tests.local_llm.servers import LocalServer
 from tools.local_llm import TINY_LLAMA
 
@@ -45,21 +53,41 @@ def test_the_probe_sees_that_every_schema_is_ignored(
     found = gateway.probe(of_transformers(transformers), full=True)
 
     measured["transformers serve, full probe"] = f"{time.monotonic() - started:.1f} s"
-    assert not found.enforced
-    assert set(SCHEMA_SHAPES) | {Shape.TOOL} == set(found.ignored)
-    assert not found.shape.carries_schema
-    assert "mended here" in found.in_words("en")
+    assert (found.shape, found.enforced) == (Shape.TEXT, False)
+    assert (set(found.ignored), found.rejected) == (set(ASKING), ())
+    assert (found.limit_field, found.temperature, found.notes) == ("max_tokens", True, ())
+    assert (found.usage, found.usage_in_stream, found.seed) == (True, True, True)
+    assert found.prompt_tokens is not None
+    assert 20 <= found.prompt_tokens <= 80
+    assert found.in_words("en").startswith("asked in words: checked and mended here; limit field:")
+    assert found.in_words("ru").startswith("просим словами: проверяем и исправляем сами; ")
 
 
-def test_noise_is_never_taken_for_an_answer(transformers: LocalServer, gateway: Gateway) -> None:
-    result = gateway.answer(
-        make_request(client("Сколько стоит доставка?")), [of_transformers(transformers)]
-    )
+def test_the_server_does_what_its_preset_and_the_probe_rest_upon(
+    transformers: LocalServer,
+) -> None:
+    model = str(TINY_LLAMA)
 
-    assert result.answer is None
-    assert (result.how, result.reason) in (("plain", "plain_text"), ("failed", "not_understood"))
-    assert result.needs_human
-    assert result.calls == 2
+    assert {does_with(transformers, model, shape) for shape in ASKING} == {"ignored"}
+    # Noise may end by itself before its eighth token.
+    assert tokens_of_a_long_answer(transformers, model, "max_tokens") <= 8
+    assert tokens_of_a_long_answer(transformers, model, "max_completion_tokens") <= 8
+    assert understands_a_developer(transformers, model)
+
+
+def test_noise_is_never_taken_for_an_answer(
+    transformers: LocalServer, gateway: Gateway, measured: dict[str, str]
+) -> None:
+    results = [
+        gateway.answer(make_request(client(row["text"])), [of_transformers(transformers)])
+        for row in rows("ru_client_messages.jsonl")[:5]
+    ]
+
+    endings = Counter((result.how, result.reason) for result in results)
+    measured["transformers serve, five messages ended as"] = str(dict(endings))
+    assert set(endings) <= {("plain", "plain_text"), ("failed", "not_understood")}
+    assert all(result.answer is None and result.needs_human for result in results)
+    assert {result.calls for result in results} == {2}
 
 
 def test_a_long_history_is_cut_before_it_is_sent(
