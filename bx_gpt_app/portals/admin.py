@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from bx_gpt_app.portals.models import AppRegistration
 from bx_gpt_app.portals.registrations import DEFAULT
@@ -25,7 +26,7 @@ class AppRegistrationForm(_Form):
         label="client_secret",
         required=False,
         widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password"}),
-        help_text="Leave it empty to keep the stored one. It is never shown.",
+        help_text=gettext_lazy("Leave it empty to keep the stored one. It is never shown."),
     )
 
     class Meta:
@@ -59,7 +60,7 @@ class AppRegistrationAdmin(_Admin):
     list_display = ("code", "title", "client_id", "portal_count", "created_at")
     search_fields = ("code", "title", "client_id")
 
-    @admin.display(description="portals")
+    @admin.display(description=gettext_lazy("portals"))
     def portal_count(self, row: AppRegistration) -> int:
         return row.portals.count()
 

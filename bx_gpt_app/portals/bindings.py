@@ -12,16 +12,22 @@ from django.conf import settings
 from django.utils import timezone
 
 from bx_gpt_app.portals.models import Grant, Portal
-from integrations.bitrix24.bots import BotProfile, bot_api
+from integrations.bitrix24.bots import Bot, BotProfile, bot_api
 from integrations.bitrix24.client import PortalClient
 from integrations.bitrix24.errors import (
     AccessLost,
     Bitrix24Error,
+    CallRejected,
     LimitExceeded,
     MethodMissing,
     Unavailable,
 )
-from integrations.bitrix24.placements import BindReport, bind_everything, wanted_for
+from integrations.bitrix24.placements import (
+    BindReport,
+    WantedBindings,
+    bind_everything,
+    wanted_for,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +45,13 @@ NEEDED_SCOPES: dict[str, tuple[str, str]] = {
 def missing_scopes(portal: Portal) -> list[str]:
     granted = {str(name).lower() for name in portal.scope}
     return [name for name in NEEDED_SCOPES if name not in granted] if granted else []
+
+
+def faults(portal: Portal) -> list[tuple[str, str]]:
+    """What the portal refused: name → code. A line that keeps its own bot is a matter of the
+    lines (`lines.failed_lines`)."""
+    pairs = [(str(one[0]), str(one[1])) for one in portal.bindings.get("failed") or []]
+    return [pair for pair in pairs if not pair[0].startswith("line ")]
 
 
 def base_url(portal: Portal) -> str:
@@ -64,14 +77,12 @@ def bind(portal: Portal, client: PortalClient) -> dict[str, Any]:
         raise
     except Bitrix24Error as error:
         failed.append(("bot", error.code or str(error)[:100]))
-    installer = portal.grants.filter(kind=Grant.Kind.INSTALLATION).first()
-    report: BindReport = bind_everything(
-        client,
-        wanted_for(base_url(portal), robot_user_id=installer.user_id if installer else 1),
-    )
+    event_mode = mode_in_force(portal) if failed else _mode(portal.fetches_events)
+    report: BindReport = bind_everything(client, _wanted(portal))
     portal.bindings = {
         "at": timezone.now().isoformat(),
         "base_url": base_url(portal),
+        "event_mode": event_mode,
         "bound": [*report.done, *report.already, *(["bot"] if not failed else [])],
         "failed": [list(pair) for pair in (*failed, *report.failed)],
         "missing_scopes": missing_scopes(portal),
@@ -88,6 +99,26 @@ def bind(portal: Portal, client: PortalClient) -> dict[str, Any]:
     return dict(portal.bindings)
 
 
+def _wanted(portal: Portal) -> WantedBindings:
+    installer = portal.grants.filter(kind=Grant.Kind.INSTALLATION).first()
+    return wanted_for(base_url(portal), robot_user_id=installer.user_id if installer else 1)
+
+
+def is_behind(portal: Portal) -> bool:
+    """Does this release want more than the portal was ever asked for? Nobody tells it so."""
+    told = {*portal.bindings.get("bound", []), *(pair[0] for pair in faults(portal))}
+    return bool(portal.bindings) and not _wanted(portal).names <= told
+
+
+def mode_in_force(portal: Portal) -> str:
+    """How the bot's events come since it was last registered: `webhook` or `fetch`."""
+    return str(portal.bindings.get("event_mode") or _mode(False))
+
+
+def _mode(fetches: bool) -> str:
+    return "fetch" if fetches else "webhook"
+
+
 def _register_bot(portal: Portal, client: PortalClient) -> None:
     """By the new bot API; on portals that do not have it yet by the old one."""
     is_russian = portal.language == "ru"
@@ -99,15 +130,35 @@ def _register_bot(portal: Portal, client: PortalClient) -> None:
     )
     events_url = f"{base_url(portal)}events/"
     try:
-        bot, portal.bot_api = (
-            bot_api(client, "v2").register(bot_code(portal), events_url, profile),
-            "v2",
-        )
+        bot, portal.bot_api = _register_new_bot(portal, client, events_url, profile), "v2"
     except MethodMissing:
         bot = bot_api(client, "legacy").register(bot_code(portal), events_url, profile)
-        portal.bot_api = "legacy"
+        portal.bot_api, portal.fetches_events = "legacy", False
+    if portal.bot_id != bot.id:
+        # What was proven with another bot is not proven with this one.
+        portal.lines.update(whisper_tested_at=None)
     portal.bot_id = bot.id
-    portal.save(update_fields=["bot_id", "bot_api"])
+    portal.save(update_fields=["bot_id", "bot_api", "fetches_events"])
+
+
+def _register_new_bot(
+    portal: Portal, client: PortalClient, events_url: str, profile: BotProfile
+) -> Bot:
+    api = bot_api(client, "v2")
+    try:
+        wanted = "" if portal.fetches_events else events_url
+        return api.register(bot_code(portal), wanted, profile)
+    except MethodMissing:
+        raise
+    except CallRejected:
+        if _mode(portal.fetches_events) == mode_in_force(portal):
+            raise
+        # The portal has taken the other mode before it refused the address: put it back, or
+        # nobody would be told anything.
+        portal.fetches_events = not portal.fetches_events
+        portal.save(update_fields=["fetches_events"])
+        api.register(bot_code(portal), "" if portal.fetches_events else events_url, profile)
+        raise
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from functools import cache
 
 import requests
@@ -58,7 +60,9 @@ def authorization_server(app: AppRegistration, claimed: str = "") -> Authorizati
     )
 
 
-def client_with(portal: Portal, tokens: TokenSource) -> PortalClient:
+def client_with(
+    portal: Portal, tokens: TokenSource, *, pause: Callable[[float], None] = time.sleep
+) -> PortalClient:
     """A client for one portal; one that is not stored yet is limited in memory only."""
     if portal._state.adding:
         return PortalClient(
@@ -82,12 +86,19 @@ def client_with(portal: Portal, tokens: TokenSource) -> PortalClient:
         session=http_session(),
         guard=address_guard(),
         on_moved=moved,
+        sleep=pause,
     )
 
 
-def client_for(portal: Portal, user_id: int | None = None) -> PortalClient:
+def client_for(
+    portal: Portal,
+    user_id: int | None = None,
+    *,
+    pause: Callable[[float], None] = time.sleep,
+) -> PortalClient:
     """A client that acts as the installation, or as one operator by his own grant.
 
+    `pause` waits before a request that has to (its turn, a repeat); what it raises ends the call.
     Raises: AccessLost when there is no such grant.
     """
     grants = Grant.objects.filter(portal=portal)
@@ -106,7 +117,7 @@ def client_for(portal: Portal, user_id: int | None = None) -> PortalClient:
         )
     grant.portal = portal  # known already: reading it again would decrypt its secrets again
     server = authorization_server(portal.registration, portal.server_endpoint)
-    return client_with(portal, GrantTokens(grant, server))
+    return client_with(portal, GrantTokens(grant, server), pause=pause)
 
 
 def lose_access(portal: Portal, error: AccessLost) -> None:

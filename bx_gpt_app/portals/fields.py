@@ -35,7 +35,7 @@ def refresh_catalogue(
     portal: Portal, client: PortalClient, entity_type_id: int
 ) -> dict[str, FieldInfo]:
     """Read one item type's fields from the portal and keep them. Raises: Bitrix24Error."""
-    infos = read_fields(client, entity_type_id)
+    infos = read_fields(client, entity_type_id, language=portal.language)
     portal.refresh_from_db(fields=["field_cache"])
     portal.field_cache[str(entity_type_id)] = {
         "at": time.time(),

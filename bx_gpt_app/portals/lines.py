@@ -7,6 +7,7 @@ go together).
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection
 
 from django.utils import timezone
@@ -46,6 +47,12 @@ def sync_lines(portal: Portal, client: PortalClient) -> list[Line]:
 
 OTHER_BOT = "other_bot"
 """Another bot answers in this line; ours takes its place only when an administrator says so."""
+
+
+def failed_lines(portal: Portal) -> dict[int, str]:
+    """Line id → why our bot is not in it, as it was told when the modes were carried out last."""
+    pairs = [(str(one[0]), str(one[1])) for one in portal.bindings.get("failed") or []]
+    return {int(name[5:]): why for name, why in pairs if re.fullmatch(r"line \d+", name)}
 
 
 def connect_lines(

@@ -78,6 +78,9 @@ class Portal(models.Model):
     region = models.CharField(max_length=2, default="RU")
     bot_id = models.BigIntegerField(null=True, blank=True)
     bot_api = models.CharField(max_length=8, default="v2")
+    fetches_events = models.BooleanField(
+        default=False, help_text=_("We ask for the bot’s events; Bitrix24 does not send them.")
+    )
     session_epoch = models.PositiveIntegerField(default=1)
     hook_token_hash = models.CharField(max_length=64, blank=True)
     bindings = models.JSONField(
@@ -179,7 +182,7 @@ class Grant(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} grant of user {self.user_id}"
+        return f"{self.get_kind_display()}, № {self.user_id}"
 
 
 class Line(models.Model):

@@ -24,6 +24,8 @@ IDLE_GRANT = timedelta(days=150)
 """A refresh token lives 180 days; an idle portal's is renewed before that
 (settings/oauth/auto-renewal)."""
 
+before_binding: list[Callable[[Portal], object]] = []
+"""What higher packages do first: binding may change how the bot's events come."""
 after_binding: list[Callable[[Portal], object]] = []
 """What higher packages do once a portal is bound (the assistant connects its lines)."""
 after_leaving: list[Callable[[Portal], None]] = []
@@ -33,6 +35,8 @@ after_leaving: list[Callable[[Portal], None]] = []
 def bind_now(portal: Portal) -> dict[str, object]:
     """Bind everything, read lines and fields. Raises: AccessLost, Unavailable."""
     client = client_for(portal)
+    for prepare in before_binding:
+        prepare(portal)
     report = bindings.bind(portal, client)
     for part in (
         lambda: lines.sync_lines(portal, client),
@@ -118,7 +122,7 @@ def look_at_licence(portal_id: int) -> None:
 
 @task(queue_name="background")
 def check_portals() -> None:
-    """Every hour: probe suspended portals, keep idle grants alive, sync lines."""
+    """Every hour: probe suspended portals, keep idle grants alive, sync lines, bind what is new."""
     for portal in Portal.objects.filter(state=Portal.State.SUSPENDED):
         look_at_licence.enqueue(portal.pk)
     for portal in Portal.objects.filter(state=Portal.State.ACTIVE, paused=False):
@@ -137,6 +141,8 @@ def check_portal(portal_id: int) -> None:
         if idle:
             client.call("profile", repeatable=True)
         lines.sync_lines(portal, client)
+        if bindings.is_behind(portal):
+            rebind.enqueue(portal.pk)
     except AccessLost as error:
         lose_access(portal, error)
     except (CallRejected, Unavailable) as error:
