@@ -5,6 +5,7 @@ Contract: POST /hooks/<portal-public-id>/ and GET of a pending call with the sam
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import uuid
@@ -24,7 +25,15 @@ from bx_gpt_app.assistant.tasks import wake_at
 from bx_gpt_app.common.database import give_back_connection
 from bx_gpt_app.flow import HookRequest
 from bx_gpt_app.portals.models import Portal
-from integrations.bitrix24.crm import ItemRef, entity_type_id
+from integrations.bitrix24.crm import (
+    COMPANY,
+    CONTACT,
+    DEAL,
+    LARGEST_ID,
+    LEAD,
+    ItemRef,
+    entity_type_id,
+)
 from integrations.bitrix24.events import document_ref
 from integrations.bitrix24.forms import as_list, flag_of, text_of
 
@@ -35,6 +44,7 @@ FIRST_LOOK_SECONDS = 0.1
 LAST_LOOK_SECONDS = 0.5
 
 _FLAGS = frozenset({"1", "0", "true", "false", "y", "n", "yes", "no", "on", "off"})
+_NAMED_TYPES = {"lead": LEAD, "deal": DEAL, "contact": CONTACT, "company": COMPANY}
 
 _waiting = threading.BoundedSemaphore(max(1, settings.WEB_THREADS // 4))
 """At most a quarter of the process's threads wait for answers; events keep the rest."""
@@ -58,36 +68,88 @@ class _Question(BaseModel):
 
     text: str = ""
     type: Literal["chat", "email", "form", "note"] = "note"
-    entity_type: str = ""
-    entity_id: int | None = Field(default=None, ge=1)
+    entity_type: int | str | None = None
+    entity_id: int | None = None
     dialog_id: str = Field(default="", max_length=40)
     update_crm: bool | None = None
     wait: float = Field(default=DEFAULT_WAIT_SECONDS, ge=0, le=LONGEST_WAIT_SECONDS)
     idempotency_key: str | None = Field(default=None, max_length=200)
 
-    @field_validator("entity_type", "dialog_id", "text", mode="before")
+    @field_validator("text", mode="before")
     @classmethod
-    def _as_text(cls, value: Any) -> str:
-        if isinstance(value, dict | list):
+    def _text(cls, value: Any) -> str:
+        if not isinstance(value, str | None):
+            raise ValueError("must be text")
+        return value or ""
+
+    @field_validator("dialog_id", mode="before")
+    @classmethod
+    def _name(cls, value: Any) -> str:
+        if isinstance(value, bool) or not isinstance(value, str | int | None):
             raise ValueError("must be text")
         return text_of(value)
 
-    @field_validator("entity_id", "idempotency_key", "update_crm", mode="before")
+    @field_validator("entity_type", mode="before")
     @classmethod
-    def _empty_is_none(cls, value: Any) -> Any:
-        return None if value == "" else value
+    def _type(cls, value: Any) -> int | str | None:
+        """As the caller wrote it, so that he gets it back; what it names is `_type_id`."""
+        if value in (None, ""):
+            return None
+        if _type_id(value) is None:
+            raise ValueError("must be lead, deal, contact, company or a number (entityTypeId)")
+        return value if isinstance(value, int) else str(value).strip().lower()
+
+    @field_validator("entity_id", mode="before")
+    @classmethod
+    def _id(cls, value: Any) -> int | None:
+        if value in (None, ""):
+            return None
+        number = _whole(value)
+        if number is None:
+            raise ValueError("must be the number of an item")
+        return number
 
     @field_validator("update_crm", mode="before")
     @classmethod
-    def _flag(cls, value: Any) -> Any:
-        if isinstance(value, str | int) and str(value).lower() not in _FLAGS:
+    def _flag(cls, value: Any) -> bool | None:
+        if value in (None, ""):
+            return None
+        if not isinstance(value, str | int) or str(value).lower() not in _FLAGS:
             raise ValueError("must be true or false")
-        return flag_of(value) if isinstance(value, str | int) else value
+        return flag_of(value)
 
     @field_validator("wait", mode="before")
     @classmethod
     def _seconds(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("must be a number of seconds")
         return DEFAULT_WAIT_SECONDS if value in (None, "") else value
+
+    @field_validator("idempotency_key", mode="before")
+    @classmethod
+    def _key(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+
+def _whole(value: Any) -> int | None:
+    """A positive number as ids are, of JSON or written in digits; None for anything else."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,10}", value.strip()):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST_ID:
+        return None
+    return value
+
+
+def _type_id(value: Any) -> int | None:
+    """entityTypeId of what a caller may write as `entity_type`, None when it is not one."""
+    if isinstance(value, str) and value.strip().lower() in _NAMED_TYPES:
+        return _NAMED_TYPES[value.strip().lower()]
+    number = _whole(value)
+    try:
+        ref = ItemRef(entity_type_id(number), 1) if number else None
+    except ValueError:
+        return None
+    return ref.entity_type_id if ref and ref.is_universal else None
 
 
 @dataclass(frozen=True)
@@ -134,12 +196,23 @@ def ask(portal: Portal, data: Mapping[str, Any]) -> Asked:
         update_crm=wants_crm,
     )
     try:
-        call = _store(portal, heard, question.idempotency_key)
+        call = _store(portal, heard, question)
     except IntegrityError:
         # The same key at the same moment: the other request was first.
         call = Call.objects.get(portal=portal, idempotency_key=question.idempotency_key)
     # The platform's own step ignores the answer: waiting would only slow its queue down.
-    return Asked(call, 0 if by_robot else question.wait)
+    return Asked(call, 0 if by_robot and "wait" not in data else question.wait)
+
+
+def answer_of(portal: Portal, call: Call) -> dict[str, Any] | None:
+    """What came of an earlier call, None while it is worked at.
+
+    Raises: HookError 503 when it waits for a portal that does not work.
+    """
+    answer = _answer_of(call)
+    if answer is None:
+        _require_working(portal)
+    return answer
 
 
 def wait_for(asked: Asked) -> dict[str, Any] | None:
@@ -175,38 +248,47 @@ def _checked(data: Mapping[str, Any]) -> tuple[_Question, ItemRef | None, bool]:
         question = _Question.model_validate(dict(data))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise HookError(400, "invalid_parameter", f"'{field}': {first['msg']}.") from None
-    document = data.get("document_id")
-    item = _item(question)
-    by_robot = document is not None and "entity_type" not in data
-    if item is None and document is not None:
-        item = document_ref(as_list(document) or document)
-    if not question.text.strip() and item is None:
-        raise HookError(400, "text_required", "Send 'text', the message to be answered.")
-    if not question.text.strip() and not by_robot:
+        field, told = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
+        code = "invalid_entity" if field == "entity_type" else "invalid_parameter"
+        raise HookError(400, code, f"'{field}': {told}.") from None
+    by_robot = "document_id" in data
+    item = _item(question, _document(data.get("document_id")))
+    if not question.text.strip() and not (item and by_robot):
         raise HookError(400, "text_required", "Send 'text', the message to be answered.")
     return question, item, by_robot
 
 
-def _item(question: _Question) -> ItemRef | None:
-    if not question.entity_type and question.entity_id is None:
-        return None
-    if not question.entity_type or question.entity_id is None:
+def _document(document_id: Any) -> ItemRef | None:
+    ref = document_ref(as_list(document_id))
+    return ref if ref and ref.is_universal else None
+
+
+def _item(question: _Question, document: ItemRef | None) -> ItemRef | None:
+    """The CRM item that is meant: `entity_type` with `entity_id`, else the step's own document.
+
+    One of the two beside a document must agree with it: nothing is written into a card that
+    somebody may not have meant.
+    """
+    type_id, item_id = _type_id(question.entity_type), question.entity_id
+    if type_id and item_id:
+        return ItemRef(type_id, item_id)
+    if not type_id and not item_id:
+        return document
+    if document is None:
         raise HookError(400, "invalid_entity", "'entity_type' and 'entity_id' go together.")
-    try:
-        return ItemRef(entity_type_id(question.entity_type), question.entity_id)
-    except ValueError:
-        raise HookError(
-            400,
-            "invalid_entity",
-            "'entity_type' must be lead, deal, contact, company or an entityTypeId.",
-        ) from None
+    if type_id not in (None, document.entity_type_id) or item_id not in (None, document.item_id):
+        sentence = "'entity_type' or 'entity_id' names another item than 'document_id'."
+        raise HookError(400, "invalid_entity", sentence)
+    return document
+
+
+def _require_working(portal: Portal) -> None:
+    if not portal.works:
+        raise HookError(503, "portal_not_working", "The app has no access to this portal now.", 60)
 
 
 def _within_limits(portal: Portal) -> None:
-    if not portal.works:
-        raise HookError(503, "portal_not_working", "The app has no access to this portal now.", 60)
+    _require_working(portal)
     config, _revision = store.load(portal)
     since = timezone.now() - timedelta(minutes=1)
     recent = Call.objects.filter(portal=portal, created_at__gte=since).count()
@@ -223,7 +305,7 @@ def _within_limits(portal: Portal) -> None:
         )
 
 
-def _store(portal: Portal, heard: HookRequest, key: str | None) -> Call:
+def _store(portal: Portal, heard: HookRequest, question: _Question) -> Call:
     now, call_id = timezone.now(), uuid.uuid4()
     with transaction.atomic():
         dialog = Dialog.objects.create(
@@ -235,7 +317,12 @@ def _store(portal: Portal, heard: HookRequest, key: str | None) -> Call:
             last_message_at=now,
         )
         call = Call.objects.create(
-            id=call_id, portal=portal, dialog=dialog, idempotency_key=key, created_at=now
+            id=call_id,
+            portal=portal,
+            dialog=dialog,
+            idempotency_key=question.idempotency_key,
+            request={"entity_type": question.entity_type},
+            created_at=now,
         )
         Event.objects.create(
             portal=portal,

@@ -7,6 +7,8 @@ events_dropped = Counter(
     "b24_events_dropped_total", "Genuine events not stored, by reason.", ["reason"]
 )
 events_refused = Counter("b24_events_refused_total", "Events of unknown senders.")
+events_found = Counter("b24_events_found_total", "Messages found whose event never came.")
+queue_fetches = Counter("b24_queue_fetches_total", "Looks into queues of bots.", ["result"])
 event_seconds = Histogram(
     "b24_event_request_seconds",
     "Time inside an event request.",

@@ -49,10 +49,18 @@ def receive(app: AppRegistration, incoming: Incoming) -> None:
         install_by_callback(app, incoming)
         return
     portal = _sender(app, incoming)
+    if isinstance(incoming.payload, events.AppUninstalled):
+        leave(portal, clean=incoming.payload.clean)
+    else:
+        hear(portal, incoming)
+
+
+def hear(portal: Portal, incoming: Incoming, *, late: bool = False) -> None:
+    """Whatever a portal that is known to have said it says, pushed or fetched.
+
+    `late`: it may have waited somewhere before it came.
+    """
     payload = incoming.payload
-    if isinstance(payload, events.AppUninstalled):
-        leave(portal, clean=payload.clean)
-        return
     if not portal.works:
         metrics.events_dropped.labels(reason="portal_not_working").inc()
         return
@@ -66,6 +74,8 @@ def receive(app: AppRegistration, incoming: Incoming) -> None:
         Portal.objects.filter(pk=portal.pk).update(last_event_at=timezone.now())
     else:
         heard = understand(incoming)
+        if late and isinstance(heard, ChatMessage):
+            heard = heard.model_copy(update={"late": True})
         if heard is not None:
             keep(portal, heard, source_key(incoming))
 
@@ -112,7 +122,9 @@ def keep(portal: Portal, heard: TriggerInput, key: str) -> Event | None:
                 payload=heard.model_dump(mode="json"),
                 received_at=now,
             )
-            if portal.last_event_at is None or now - portal.last_event_at > SEEN_EVERY:
+            is_late = isinstance(heard, ChatMessage) and heard.late
+            seen = portal.last_event_at
+            if not is_late and (seen is None or now - seen > SEEN_EVERY):
                 Portal.objects.filter(pk=portal.pk).update(last_event_at=now)
             wake_at(dialog.pk, due_at)
     except IntegrityError:

@@ -95,12 +95,13 @@ def hook_answer(request: HttpRequest, public_id: str, call_id: str) -> HttpRespo
     """GET /hooks/<portal-public-id>/<id>/: the answer of an earlier call, or 202 again."""
     try:
         portal = hook.portal_of(public_id, _token(request, request.GET.dict()))
+        call = Call.objects.filter(portal=portal, pk=call_id).first()
+        if call is None:
+            return json_error(404, "unknown_call", "There is no such call of this portal.")
+        answer = hook.answer_of(portal, call)
     except hook.HookError as error:
         return _counted(_refusal(error))
-    call = Call.objects.filter(portal=portal, pk=call_id).first()
-    if call is None:
-        return json_error(404, "unknown_call", "There is no such call of this portal.")
-    return JsonResponse(call.response) if call.response else _pending(public_id, call)
+    return JsonResponse(answer) if answer else _pending(public_id, call)
 
 
 def _body(request: HttpRequest) -> dict[str, Any]:
