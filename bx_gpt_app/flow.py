@@ -37,6 +37,8 @@ class Chat(Frozen):
     """CRM items bound to the chat, as LEAD_77, the most specific first."""
     title: str = ""
     blocked: bool = False
+    with_people: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Not our bot holds the session: operators do, or their queue."""
 
 
 class ChatMessage(Frozen):
@@ -52,6 +54,8 @@ class ChatMessage(Frozen):
     files: int = 0
     at: datetime | None = None
     language: str = ""
+    late: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Heard some time after it was said: only `at` tells when that was."""
     chat: Chat
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bx_gpt_app.actions.deed import Deed, OutcomeUnknown
 from bx_gpt_app.flow import ActionReport
 from integrations.bitrix24.bots import bot_api, put_button, send_as_operator
@@ -11,24 +13,16 @@ from integrations.bitrix24.openlines import history_command, parse_history
 
 def apply(deed: Deed) -> ActionReport:
     """The bot's message to the client. Source: imbot.v2/messages/chat-message-send."""
-    text = str(deed.payload["text"])
-    bots = bot_api(deed.client, deed.bot_api)
-    if deed.repeated and not bots.honours_keys:
-        # Old bots have no message key: the chat itself must tell what was sent before the crash.
-        sent = _find_sent(deed, text)
-        if sent:
-            return ActionReport(result={"message_id": sent})
-    try:
-        message_id = bots.send(deed.bot_id, deed.dialog_id, text, key=deed.key)
-    except CallRejected as error:
-        # A repeat while the first attempt is still in flight is refused so; the chat knows better.
-        if error.code != "SENDING_FAILED" or not deed.repeated:
-            raise
-        sent = _find_sent(deed, text)
-        if not sent:
-            raise
-        message_id = sent
-    return ActionReport(result={"message_id": message_id})
+    return _say(deed, str(deed.payload["text"]))
+
+
+def already_said(deed: Deed) -> ActionReport | None:
+    """What a begun attempt has left in the chat; None when the message is not there.
+
+    Raises: OutcomeUnknown when the chat cannot be read.
+    """
+    sent = _find_sent(deed, str(deed.payload["text"]))
+    return ActionReport(result={"message_id": sent}) if sent else None
 
 
 def apply_as_operator(deed: Deed) -> ActionReport:
@@ -41,16 +35,43 @@ def apply_as_operator(deed: Deed) -> ActionReport:
 
 
 def apply_whisper(deed: Deed) -> ActionReport:
-    """The suggestion inside the chat, for operators only, with a button that takes it over."""
-    text = str(deed.payload["text"])
-    message_id = bot_api(deed.client, deed.bot_api).send(
-        deed.bot_id,
-        deed.dialog_id,
-        f"{deed.payload.get('title') or ''}\n{text}".strip(),
-        key=deed.key,
-        whisper=True,
-        keyboard=[put_button(str(deed.payload.get("button") or "Insert"), text)],
-    )
+    """A draft inside the chat, for operators only, with a button that takes it over; or, with
+    `removes`, such a draft out of the chat again."""
+    payload = deed.payload
+    if "removes" in payload:
+        return _remove(deed, int(payload["message_id"] or 0))
+    text = str(payload["text"])
+    button = put_button(str(payload["button"]), text)
+    return _say(deed, f"{payload['title']}\n{text}", whisper=True, keyboard=[button])
+
+
+def _say(deed: Deed, text: str, **how: Any) -> ActionReport:
+    """The bot's words, once: what a crash or a lost answer left unknown is looked up first."""
+    bots = bot_api(deed.client, deed.bot_api)
+    if deed.repeated and not bots.honours_keys:
+        # Old bots have no message key: the chat itself must tell what was sent before the crash.
+        sent = _find_sent(deed, text)
+        if sent:
+            return ActionReport(result={"message_id": sent})
+    try:
+        message_id = bots.send(deed.bot_id, deed.dialog_id, text, key=deed.key, **how)
+    except CallRejected as error:
+        # A repeat while the first attempt is still in flight is refused so; the chat knows better.
+        if error.code != "SENDING_FAILED" or not deed.repeated:
+            raise
+        sent = _find_sent(deed, text)
+        if not sent:
+            raise
+        message_id = sent
+    return ActionReport(result={"message_id": message_id})
+
+
+def _remove(deed: Deed, message_id: int) -> ActionReport:
+    """Gone already, or the bot has left the chat: there is nothing more to do."""
+    try:
+        bot_api(deed.client, deed.bot_api).delete(deed.bot_id, message_id)
+    except CallRejected as error:
+        return ActionReport(ok=False, result={"message_id": message_id, "refused": error.code})
     return ActionReport(result={"message_id": message_id})
 
 
@@ -64,9 +85,10 @@ def _find_sent(deed: Deed, text: str) -> int | None:
         told = deed.client.call(command.method, command.params, repeatable=True)
     except CallRejected as error:
         raise OutcomeUnknown(str(error)) from error
-    after = int(deed.payload.get("after_message_id") or 0)
+    after = int(deed.payload.get("after_message_id") or deed.payload.get("answers") or 0)
     for message in reversed(parse_history(told, bot_id=deed.bot_id).messages):
-        same_words = message.author in ("bot", "operator") and message.text.strip() == text.strip()
+        ours = message.author in ("bot", "operator", "whisper")
+        same_words = ours and message.text.strip() == text.strip()
         if message.uuid == deed.key or (message.id > after and same_words):
             return message.id
     return None

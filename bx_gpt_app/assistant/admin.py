@@ -6,17 +6,20 @@ No client's words, tokens or keys are shown here: who runs the server need not r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils.functional import Promise
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from bx_gpt_app.assistant import quarantine
 from bx_gpt_app.assistant.models import Circuit, Delivery, Dialog, Run, Spending
-from bx_gpt_app.assistant.reasons import delivery_in_words, in_words
+from bx_gpt_app.assistant.reasons import STEPS, delivery_in_words, in_words, problem_in_words
 
 if TYPE_CHECKING:
     _Admin = admin.ModelAdmin[Any]
@@ -28,6 +31,11 @@ class ReadOnly(_Admin):
     """Rows that are facts: looked at, never edited by hand."""
 
     actions_on_bottom = True
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """With the list's own name above it: "select a … to view" bends no Russian word."""
+        title = {"title": capfirst(self.opts.verbose_name_plural)}
+        return super().changelist_view(request, {**title, **(extra_context or {})})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -44,7 +52,7 @@ class ReadOnly(_Admin):
 
 
 class InQuarantine(admin.SimpleListFilter):
-    title = "quarantine"
+    title = gettext_lazy("quarantine")
     parameter_name = "stuck"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -54,8 +62,37 @@ class InQuarantine(admin.SimpleListFilter):
         return queryset.filter(quarantined_at__isnull=False) if self.value() else queryset
 
 
+class Undelivered(admin.SimpleListFilter):
+    """The dead letters of all portals: refused, or nobody knows how they ended."""
+
+    title = gettext_lazy("quarantine")
+    parameter_name = "stuck"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", _("not delivered"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
+        return queryset.filter(state__in=quarantine.BROKEN) if self.value() else queryset
+
+
+CAUSES: Mapping[str, Promise] = {
+    "message": gettext_lazy("the client’s message"),
+    "regenerate": gettext_lazy("the operator’s wish"),
+    "chosen": gettext_lazy("a message that the operator chose"),
+    "hook": gettext_lazy("hook call"),
+    "robot": gettext_lazy("automation"),
+    "item": gettext_lazy("CRM item"),
+}
+BANDS: Mapping[str, Promise] = {
+    "confident": gettext_lazy("Confident"),
+    "check": gettext_lazy("Check this"),
+    "unsure": gettext_lazy("Not sure"),
+}
+
+
 @admin.register(Run)
 class RunAdmin(ReadOnly):
+    ordering = ("-id",)
     list_display = (
         "id",
         "portal",
@@ -73,17 +110,29 @@ class RunAdmin(ReadOnly):
     list_select_related = ("portal",)
     show_full_result_count = False
     fields = (
-        "portal", "dialog", "trigger", "purpose", "state", "decision", "why", "topic", "confidence",
-        "band", "provider", "model", "how", "prompt_tokens", "completion_tokens", "cost",
-        "currency", "attempts", "heard_at", "started_at", "finished_at", "steps_ms", "rest_calls",
+        "portal", "dialog", "cause", "state", "decision", "why", "topic", "confidence", "in_band",
+        "provider", "model", "how", "prompt_tokens", "completion_tokens", "cost", "currency",
+        "attempts", "heard_at", "started_at", "finished_at", "steps", "rest_calls",
         "prompt_version", "config_revision", "newest_message_id",
     )  # fmt: skip
 
-    @admin.display(description="why")
+    @admin.display(description=gettext_lazy("why"))
     def why(self, row: Run) -> str:
         return in_words(row.reason, row.reason_detail if row.state == Run.State.FAILED else "")
 
-    @admin.display(description="tokens")
+    @admin.display(description=gettext_lazy("cause"))
+    def cause(self, row: Run) -> str:
+        return str(CAUSES.get(row.trigger, row.trigger))
+
+    @admin.display(description=gettext_lazy("confidence in words"))
+    def in_band(self, row: Run) -> str:
+        return str(BANDS.get(row.band, row.band))
+
+    @admin.display(description=gettext_lazy("time by steps"))
+    def steps(self, row: Run) -> str:
+        return ", ".join(f"{STEPS.get(name, name)}: {ms}" for name, ms in row.steps_ms.items())
+
+    @admin.display(description=gettext_lazy("tokens"))
     def tokens(self, row: Run) -> int:
         return row.prompt_tokens + row.completion_tokens
 
@@ -91,7 +140,14 @@ class RunAdmin(ReadOnly):
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnly):
     list_display = ("id", "portal", "kind", "state", "why", "attempts", "created_at", "sent_at")
-    list_filter = ("state", "kind", "problem_code", ("portal", admin.RelatedOnlyFieldListFilter))
+    ordering = ("-id",)
+    list_filter = (
+        Undelivered,
+        "state",
+        "kind",
+        "problem_code",
+        ("portal", admin.RelatedOnlyFieldListFilter),
+    )
     search_fields = ("=id", "portal__domain", "problem_code")
     list_select_related = ("portal",)
     show_full_result_count = False
@@ -101,11 +157,11 @@ class DeliveryAdmin(ReadOnly):
         "not_before", "created_at", "sent_at", "operator_id",
     )  # fmt: skip
 
-    @admin.display(description="why")
+    @admin.display(description=gettext_lazy("why"))
     def why(self, row: Delivery) -> str:
         return delivery_in_words(row.problem_code, row.problem)
 
-    @admin.action(description="Repeat those that failed", permissions=["act"])
+    @admin.action(description=gettext_lazy("Repeat those that failed"), permissions=["act"])
     def repeat(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         done = quarantine.retry_deliveries(queryset)
         said = ngettext(
@@ -124,9 +180,10 @@ class DialogAdmin(ReadOnly):
         "owner",
         "due_at",
         "attempts",
-        "problem",
+        "why",
         "quarantined_at",
     )
+    ordering = ("-id",)
     list_filter = (InQuarantine, "kind", "owner", ("portal", admin.RelatedOnlyFieldListFilter))
     search_fields = ("=id", "=key", "portal__domain")
     list_select_related = ("portal",)
@@ -134,11 +191,17 @@ class DialogAdmin(ReadOnly):
     actions = ("repeat",)
     fields = (
         "portal", "kind", "key", "line_id", "connector", "owner", "handed_over", "auto_stopped",
-        "due_at", "quiet_until", "leased_until", "attempts", "problem", "quarantined_at",
+        "due_at", "quiet_until", "leased_until", "attempts", "why", "quarantined_at",
         "client_waits_since", "last_message_at", "created_at",
     )  # fmt: skip
 
-    @admin.action(description="Take out of quarantine and repeat", permissions=["act"])
+    @admin.display(description=gettext_lazy("problem"))
+    def why(self, row: Dialog) -> str:
+        return problem_in_words(row.problem)
+
+    @admin.action(
+        description=gettext_lazy("Take out of quarantine and repeat"), permissions=["act"]
+    )
     def repeat(self, request: HttpRequest, queryset: QuerySet[Dialog]) -> None:
         done = quarantine.retry_dialogs(queryset)
         said = ngettext(

@@ -1,12 +1,13 @@
 """Django's view of this package, and what it does when a portal is bound or leaves."""
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class AssistantConfig(AppConfig):
     name = "bx_gpt_app.assistant"
     label = "assistant"
-    verbose_name = "Assistant"
+    verbose_name = _("Assistant")
 
     def ready(self) -> None:
         from bx_gpt_app.assistant.lines import apply_modes

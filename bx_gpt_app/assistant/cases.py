@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
 import yaml
+from django.utils.translation import gettext as _
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -16,9 +18,14 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
-from bx_gpt_app.assistant.config import PortalConfig
+from bx_gpt_app.assistant import mistakes
+from bx_gpt_app.assistant.config import Loader, PortalConfig
 from integrations.llm.values import Author
+
+LONGEST_CASE = 60_000
+"""Characters of a whole case as JSON."""
 
 _AUTHORS = {
     "client": Author.CLIENT,
@@ -52,7 +59,7 @@ class Said(_Part):
     @classmethod
     def _known_author(cls, value: Any) -> Any:
         if str(value).lower() not in _AUTHORS:
-            raise ValueError(f"must be one of {', '.join(_AUTHORS)}")
+            raise ValueError(_("must be one of: %(known)s") % {"known": ", ".join(_AUTHORS)})
         return _AUTHORS[str(value).lower()]
 
 
@@ -102,14 +109,19 @@ class Case(_Part):
     @model_validator(mode="after")
     def _says_something(self) -> Case:
         if bool(self.text.strip()) == bool(self.messages):
-            raise ValueError("write either text or messages")
+            raise ValueError(_("write either text or messages"))
         if self.messages and not any(said.author is Author.CLIENT for said in self.messages):
-            raise ValueError("messages need at least one of the client")
+            raise ValueError(_("messages need at least one of the client"))
         return self
 
     @property
     def turns(self) -> list[Said]:
         return self.messages or [Said(text=self.text)]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Plain data that reads back as this very case, without its name."""
+        return self.model_dump(mode="json", exclude={"id"}, exclude_unset=True)
 
     @property
     def label(self) -> str:
@@ -134,43 +146,79 @@ def read_cases(text: str, config: PortalConfig) -> list[Case]:
     Raises: CasesProblems with all mistakes at once.
     """
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else "file"
-        raise CasesProblems([f"{where}: not YAML: {getattr(error, 'problem', error)}"]) from None
+        raise CasesProblems([mistakes.yaml_in_words(error)]) from None
+    except RecursionError:
+        raise CasesProblems([_("file: nested too deeply")]) from None
     if not isinstance(data, list) or not data:
-        raise CasesProblems(["file: must be a list of cases such as `- {text: …, expect: {…}}`"])
+        raise CasesProblems([_("file: must be a list of cases such as `- {text: …, expect: {…}}`")])
     cases: list[Case] = []
     problems: list[str] = []
     for number, item in enumerate(data, start=1):
         try:
-            case = Case.model_validate(item)
-        except ValidationError as error:
-            problems += [
-                f"case {number}{_place(found['loc'])}: {found['msg'].removeprefix('Value error, ')}"
-                for found in error.errors(include_url=False, include_input=False)
-            ]
-            continue
-        problems += [f"case {number}.{mistake}" for mistake in _unknown_names(case, config)]
-        cases.append(case)
+            cases.append(check_case(item, config))
+        except CasesProblems as error:
+            name = _("case %(n)s") % {"n": number}
+            problems += [f"{name}{problem}" for problem in error.problems]
     if problems:
         raise CasesProblems(problems)
     return cases
 
 
-def _place(location: Iterable[str | int]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+def check_case(item: object, config: PortalConfig) -> Case:
+    """One case of a file or a form.
+
+    Raises: CasesProblems; each begins with its place, such as `.expect.topic: …`.
+    """
+    try:
+        case = Case.model_validate(item)
+    except ValidationError as error:
+        raise CasesProblems(
+            _told(mistake) for mistake in error.errors(include_url=False, include_input=False)
+        ) from None
+    problems = [f".{mistake}" for mistake in _unknown_names(case, config)]
+    if problem := _cannot_be_kept(case):
+        problems.append(f": {problem}")
+    if problems:
+        raise CasesProblems(problems)
+    return case
+
+
+def _told(mistake: ErrorDetails) -> str:
+    said = mistakes.in_words(mistake, Case)
+    if not mistake["loc"]:
+        return f": {said.partition(': ')[2]}"
+    return f".{said}"
+
+
+def _cannot_be_kept(case: Case) -> str:
+    """What a database or a model server would choke on."""
+    try:
+        text = json.dumps(case.document, allow_nan=False)
+    except ValueError:
+        return str(mistakes.KINDS["finite"])
+    if "\\u0000" in text:
+        return _("has a character that is no text (code 0)")
+    if len(text) > LONGEST_CASE:
+        return _("longer than %(most)s characters") % {"most": LONGEST_CASE}
+    return ""
+
+
+def write_cases(cases: Iterable[Case]) -> str:
+    """The file that `read_cases` reads back as the same cases."""
+    rows = [({"id": case.id} if case.id else {}) | case.document for case in cases]
+    return yaml.safe_dump(rows, allow_unicode=True, sort_keys=False, width=100)
 
 
 def _unknown_names(case: Case, config: PortalConfig) -> Iterator[str]:
     topic = case.expect.topic
     if topic is not None and config.topic(topic) is None:
         known = ", ".join(one.code for one in config.topics)
-        yield f"expect.topic: there is no topic '{topic}'; known: {known}"
+        what = _("there is no topic “%(name)s”; known: %(known)s")
+        yield f"expect.topic: {what % {'name': topic, 'known': known}}"
     names = {spec.name for spec in config.fields}
     for name in case.expect.fields:
         if name not in names:
-            yield (
-                f"expect.fields.{name}: there is no such field; known: {', '.join(sorted(names))}"
-            )
+            what = _("there is no such field; known: %(known)s")
+            yield f"expect.fields.{name}: {what % {'known': ', '.join(sorted(names))}}"

@@ -23,9 +23,10 @@ LOOK_EVERY_SECONDS = 1.0
 
 
 class DatabaseCircuit:
-    """`integrations.llm.failures.Circuit` over a table. Called between network waits, so every
-    method
-    gives its database connection back."""
+    """`integrations.llm.failures.Circuit` over a table.
+
+    Called between network waits, so every method gives its database connection back.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -61,17 +62,10 @@ class DatabaseCircuit:
         try:
             with transaction.atomic():
                 row, _new = Circuit.objects.select_for_update().get_or_create(pk=_row(key))
-                if now - row.first_failure_at > WINDOW_SECONDS:
-                    row.failures, row.first_failure_at = 0, now
-                row.failures += 1
-                was_open = row.open_until > 0
-                if permanent or was_open or row.failures >= FAILURES_TO_OPEN:
-                    row.open_seconds = min(
-                        row.open_seconds * 2 if was_open else OPEN_SECONDS, LONGEST_OPEN_SECONDS
-                    )
-                    row.open_until = now + row.open_seconds
-                    row.trial_until = 0
-                row.save()
+                # An open one has seen it coming: this call was sent before it opened.
+                if row.open_until <= now:
+                    _count(row, now, permanent=permanent)
+                    row.save()
         finally:
             give_back_connection()
         self._failed.add(_row(key))
@@ -91,6 +85,19 @@ class DatabaseCircuit:
                 give_back_connection()
             self._open_until[key] = (now, open_until)
         return open_until
+
+
+def _count(row: Circuit, now: float, *, permanent: bool) -> None:
+    was_open = row.open_until > 0
+    if now - row.first_failure_at > WINDOW_SECONDS:
+        row.failures, row.first_failure_at = 0, now
+    row.failures += 1
+    if permanent or was_open or row.failures >= FAILURES_TO_OPEN:
+        row.open_seconds = min(
+            row.open_seconds * 2 if was_open else OPEN_SECONDS, LONGEST_OPEN_SECONDS
+        )
+        row.open_until = now + row.open_seconds
+        row.trial_until = 0
 
 
 def _row(key: str) -> str:

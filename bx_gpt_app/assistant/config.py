@@ -7,14 +7,23 @@ there.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from django.utils.translation import gettext as _
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
+from bx_gpt_app.assistant import mistakes
 from integrations.llm.prompt import check_variables
 from integrations.llm.values import FieldSpec, Topic
 
@@ -42,28 +51,45 @@ class LineConfig(Part):
     """Show the suggestion inside the chat as a message that only operators see."""
 
 
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
+
 class Prices(Part):
     """Money per million tokens."""
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
-    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    currency: Currency = "USD"
+
+
+def _extra(**rules: Any) -> Any:
+    """A key that the file shows only where it is set."""
+    return Field(default=None, exclude_if=lambda value: value is None, **rules)
+
+
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
+HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,2000}$")]
 
 
 class ModelConfig(Part):
     """One model server. Null means: what the host of this installation set."""
 
-    preset: str | None = None
     base_url: str | None = None
     api_key: str | None = Field(default=None, repr=False)
     model: str | None = None
     temperature: float | None = Field(default=0.2, ge=0, le=2)
-    extra_headers: dict[str, str] | None = Field(default=None, repr=False)
-    ca_bundle: str | None = None
-    prices: Prices | None = None
-    data_leaves_country: bool | None = None
-    max_in_flight: int | None = Field(default=None, ge=1, le=500)
-    deadline_seconds: int | None = Field(default=None, ge=5, le=600)
+    preset: str | None = _extra()
+    project: str | None = _extra(max_length=200)
+    """Yandex: the folder; OpenAI: the project."""
+    extra_headers: dict[HeaderName, HeaderValue] | None = _extra(repr=False)
+    ca_bundle: str | None = _extra()
+    prices: Prices | None = _extra()
+    data_leaves_country: bool | None = _extra()
+    mask_personal_data: bool | None = _extra()
+    """For this server only; null: as `privacy` says."""
+    max_in_flight: int | None = _extra(ge=1, le=500)
+    deadline_seconds: int | None = _extra(ge=5, le=600)
+    max_input_chars: int | None = _extra(ge=2000, le=1_000_000)
 
     @field_validator("base_url")
     @classmethod
@@ -72,7 +98,7 @@ class ModelConfig(Part):
             return None
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise ValueError("must be an address like https://api.openai.com/v1")
+            raise ValueError(_("must be an address like https://api.openai.com/v1"))
         return value.rstrip("/")
 
     @property
@@ -82,10 +108,33 @@ class ModelConfig(Part):
         return f"{parts.scheme}://{parts.netloc}" if self.base_url else ""
 
 
+class CheaperConfig(Part):
+    """The model that answers when most of a limit is used up: it costs less than the first one."""
+
+    server: Literal["main", "fallback"] = "main"
+    model: str | None = None
+    """Null: the second server's own model."""
+    prices: Prices | None = _extra()
+    """Null: the public price of this model, or the second server's own."""
+
+
 class RouteConfig(ModelConfig):
-    """The model that answers, and the second one that is used while the first is down."""
+    """The model that answers, the second one that is used while the first is down, and the one
+    that saves money."""
 
     fallback: ModelConfig | None = None
+    cheaper: CheaperConfig | None = _extra()
+
+    @field_validator("cheaper")
+    @classmethod
+    def _another_model(
+        cls, value: CheaperConfig | None, info: ValidationInfo
+    ) -> CheaperConfig | None:
+        if value and value.server == "fallback" and not info.data.get("fallback"):
+            raise ValueError(_("there is no second server (llm.fallback)"))
+        if value and value.server == "main" and not value.model:
+            raise ValueError(_("needs the name of a model"))
+        return value
 
 
 class ReplyConfig(Part):
@@ -118,7 +167,10 @@ class Mapping_(Part):
         text = str(value).strip().lower()
         if text in ENTITIES or (text.isdigit() and int(text) > 0):
             return text
-        raise ValueError(f"must be one of {', '.join(ENTITIES)} or a smart process's entityTypeId")
+        known = ", ".join(ENTITIES)
+        raise ValueError(
+            _("must be one of: %(known)s, or a smart process's entityTypeId") % {"known": known}
+        )
 
 
 class CrmConfig(Part):
@@ -149,28 +201,34 @@ class SnippetConfig(Part):
     @classmethod
     def _web_address(cls, value: str) -> str:
         if value and urlsplit(value).scheme not in ("http", "https"):
-            raise ValueError("must be an address like https://example.ru/delivery")
+            raise ValueError(_("must be an address like https://example.ru/delivery"))
         return value
 
 
 class PrivacyConfig(Part):
     mask_personal_data: bool = True
-    mask_names: bool = False
+    mask_names: bool = Field(default=False, exclude_if=lambda value: not value)
 
 
 class LimitsConfig(Part):
     monthly_tokens: int | None = Field(default=None, ge=0)
-    daily_tokens: int | None = Field(default=None, ge=0)
-    monthly_cost: float | None = Field(default=None, ge=0)
-    daily_cost: float | None = Field(default=None, ge=0)
-    dialog_tokens: int | None = Field(default=None, ge=0)
     requests_per_minute: int = Field(default=60, ge=1, le=10_000)
+    daily_tokens: int | None = _extra(ge=0)
+    monthly_cost: float | None = _extra(ge=0)
+    daily_cost: float | None = _extra(ge=0)
+    dialog_tokens: int | None = _extra(ge=0)
+    currency: Currency | None = _extra()
+    """Of the limits of money; null: the currency that the model is paid in."""
+    rates: dict[Currency, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, exclude_if=lambda value: not value
+    )
+    """What one unit of another currency is worth in `currency`."""
 
 
 DEFAULT_PROMPT = """\
 Вы — помощник компании и отвечаете её клиентам в чате. Пишите коротко, вежливо и по делу.
-Отвечайте на вопрос клиента, опираясь на базу знаний. Если ответа в ней нет, задайте уточняющий
-вопрос или скажите, что передадите вопрос коллеге.
+Отвечайте на вопрос клиента, опираясь на базу знаний.
+Если ответа в ней нет, задайте уточняющий вопрос или скажите, что передадите вопрос коллеге.
 """
 DEFAULT_TOPICS = (
     Topic(code="sales", title="Покупка и цены", description="цена, наличие, заказ, условия"),
@@ -235,10 +293,10 @@ class PortalConfig(Part):
     @field_validator("prompt")
     @classmethod
     def _known_variables(cls, value: str) -> str:
-        mistakes = check_variables(value)
-        if mistakes:
-            lines = "; ".join(f"line {m.line}: unknown variable {m.name}" for m in mistakes)
-            raise ValueError(lines)
+        told = _("line %(n)s: unknown variable %(name)s")
+        wrong = [told % {"n": one.line, "name": one.name} for one in check_variables(value)]
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return value
 
     def line(self, line_id: int | None) -> LineConfig:
@@ -284,18 +342,22 @@ def _cross_references(data: Mapping[str, Any]) -> list[str]:
     problems = [*_repeated("topics", "code", topics), *_repeated("fields", "name", fields)]
     for position, field in enumerate(fields):
         if field.get("type") == "choice" and not field.get("choices"):
-            problems.append(f"fields[{position}].choices: a choice needs at least one")
+            what = _("a choice needs at least one")
+            problems.append(f"fields[{position}].choices: {what}")
         if field.get("name") == "topic":
-            problems.append(f"fields[{position}].name: 'topic' is taken by the topic itself")
+            what = _("'topic' is taken by the topic itself")
+            problems.append(f"fields[{position}].name: {what}")
     known = {field.get("name") for field in fields} | {"topic"}
     for position, mapping in enumerate(_entries(data, "mappings", ())):
         source = mapping.get("from", mapping.get("source"))
         if source is not None and source not in known:
-            problems.append(f"mappings[{position}].from: there is no field '{source}'")
+            what = _("there is no field '%(name)s'") % {"name": source}
+            problems.append(f"mappings[{position}].from: {what}")
     codes = {topic.get("code") for topic in topics} | {"", None}
     for position, snippet in enumerate(_entries(data, "knowledge", ())):
         if snippet.get("topic") not in codes:
-            problems.append(f"knowledge[{position}].topic: there is no topic '{snippet['topic']}'")
+            what = _("there is no topic '%(name)s'") % {"name": snippet["topic"]}
+            problems.append(f"knowledge[{position}].topic: {what}")
     return problems
 
 
@@ -305,30 +367,23 @@ def _repeated(where: str, key: str, rows: Iterable[Mapping[str, Any]]) -> list[s
     for position, row in enumerate(rows):
         name = row.get(key)
         if isinstance(name, str) and name in seen:
-            problems.append(f"{where}[{position}].{key}: '{name}' is used twice")
+            what = _("'%(name)s' is used twice") % {"name": name}
+            problems.append(f"{where}[{position}].{key}: {what}")
         seen.add(str(name))
     return problems
-
-
-def _path(location: Iterable[str | int]) -> str:
-    path = ""
-    for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return path.lstrip(".") or "file"
 
 
 def check_config(data: object) -> PortalConfig:
     """Raises: ConfigProblems with all mistakes at once."""
     if not isinstance(data, Mapping):
-        raise ConfigProblems(["file: must be a mapping of keys such as version, mode, prompt"])
+        raise ConfigProblems([_("file: must be a mapping of keys such as version, mode, prompt")])
     problems = _cross_references(data)
     config = None
     try:
         config = PortalConfig.model_validate(data)
     except ValidationError as error:
-        for item in error.errors(include_url=False, include_input=False):
-            message = re.sub(r"^Value error, ", "", item["msg"])
-            problems.append(f"{_path(item['loc'])}: {message}")
+        found = error.errors(include_url=False, include_input=False)
+        problems += [mistakes.in_words(mistake, PortalConfig) for mistake in found]
     if config is None or problems:
         raise ConfigProblems(problems)
     return config
@@ -344,11 +399,11 @@ def read_yaml(text: str, onto: PortalConfig | None = None) -> PortalConfig:
     Raises: ConfigProblems (with the line of a YAML mistake).
     """
     try:
-        data = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        data = yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else "file"
-        raise ConfigProblems([f"{where}: not YAML: {getattr(error, 'problem', error)}"]) from None
+        raise ConfigProblems([mistakes.yaml_in_words(error)]) from None
+    except RecursionError:
+        raise ConfigProblems([_("file: nested too deeply")]) from None
     if onto is not None and isinstance(data, Mapping):
         data = _laid_over(as_document(onto.without_secrets()), data)
     return check_config(data)
@@ -359,11 +414,25 @@ def _laid_over(stored: dict[str, Any], told: Mapping[Any, Any]) -> dict[Any, Any
     for name in SECTIONS:
         if isinstance(told.get(name), Mapping):
             whole[name] = {**stored[name], **told[name]}
+    if isinstance(told.get("llm"), Mapping) and "base_url" in told["llm"]:
+        # Another server does not inherit the prices, the folder or the certificates of the old one.
+        old = stored["llm"]
+        if str(told["llm"]["base_url"] or "").rstrip("/") != (old["base_url"] or ""):
+            kept = {name: old[name] for name in ("fallback", "cheaper") if name in old}
+            whole["llm"] = {**kept, **told["llm"]}
     return whole
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice: the first of them would be lost in silence."""
+class Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: the first of them would be lost in silence. Refuses
+    references too: a few lines of them would fill the memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "references (*name) are not read", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()

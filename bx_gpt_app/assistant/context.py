@@ -17,6 +17,7 @@ from bx_gpt_app.assistant.config import PortalConfig
 from bx_gpt_app.assistant.knowledge import retrieve
 from bx_gpt_app.assistant.leases import Lease
 from bx_gpt_app.assistant.letters import keep_activity, keep_item_text
+from bx_gpt_app.assistant.listen import SAYING
 from bx_gpt_app.assistant.models import Dialog, Message
 from bx_gpt_app.flow import Context, ItemFacts
 from bx_gpt_app.portals.fields import catalogue
@@ -32,23 +33,29 @@ from integrations.bitrix24.crm import (
 )
 from integrations.bitrix24.errors import CallRejected
 from integrations.bitrix24.forms import as_dict, as_list
-from integrations.bitrix24.openlines import History, history_command, parse_history
+from integrations.bitrix24.openlines import (
+    History,
+    HistoryMessage,
+    history_command,
+    parse_history,
+)
 from integrations.llm.values import Author, Turn
 
 TURNS_FOR_MODEL = 40
 SOURCES_FOR_MODEL = 6
 
-FACT_FIELDS = (
-    "TITLE",
-    "NAME",
-    "LAST_NAME",
-    "COMPANY_TITLE",
-    "POST",
-    "OPPORTUNITY",
-    "COMMENTS",
-    "STAGE_ID",
-)
-"""What the model may know of the client's card. Phones and e-mails are not needed for a reply."""
+FACT_FIELDS: Mapping[str, tuple[str, str]] = {
+    "TITLE": ("Title", "Название"),
+    "NAME": ("Name", "Имя"),
+    "LAST_NAME": ("Last name", "Фамилия"),
+    "COMPANY_TITLE": ("Company", "Компания"),
+    "POST": ("Position", "Должность"),
+    "OPPORTUNITY": ("Sum", "Сумма"),
+    "COMMENTS": ("Comment", "Комментарий"),
+    "STAGE_ID": ("Stage", "Стадия"),
+}
+"""What the model may know of the client's card. Phones and e-mails are not needed for a reply.
+The titles, English and Russian, are for fields that were not read from the portal yet."""
 
 
 def read_outside(dialog: Dialog, lease: Lease, client: PortalClient, config: PortalConfig) -> int:
@@ -130,7 +137,8 @@ def _needs_item(dialog: Dialog) -> bool:
     return bool(set(dialog.items) - known)
 
 
-def _keep_history(dialog: Dialog, history: History) -> None:
+def keep_messages(dialog: Dialog, messages: Iterable[HistoryMessage]) -> list[Message]:
+    """Messages that the portal told of into our rows; returns those that were not known."""
     known = set(dialog.messages.values_list("external_id", flat=True))
     rows = [
         Message(
@@ -142,25 +150,33 @@ def _keep_history(dialog: Dialog, history: History) -> None:
             text=message.text,
             at=message.at or timezone.now(),
         )
-        for message in history.messages
+        for message in messages
         if message.id not in known
     ]
     Message.objects.bulk_create(rows, ignore_conflicts=True)
+    return rows
+
+
+def _keep_history(dialog: Dialog, history: History) -> None:
+    rows = keep_messages(dialog, history.messages)
     if history.crm and not dialog.items:
         dialog.items = [str(ref) for ref in history.crm]
     if dialog.owner == Dialog.Owner.BOT and any(row.author == Author.OPERATOR for row in rows):
         dialog.owner = Dialog.Owner.OPERATOR  # a person was here before we were
-    newest = max((message.id for message in history.messages), default=0)
+    said = [one.id for one in history.messages if Author(one.author) in SAYING]
+    newest = max(said, default=0)
     dialog.newest_message_id = max(dialog.newest_message_id, newest)
 
 
-def gather(dialog: Dialog, portal: Portal, config: PortalConfig, steer: str = "") -> Context:
-    """Everything the model is told, from our own rows."""
-    rows = list(
-        Message.objects.filter(dialog=dialog, deleted=False)
-        .exclude(author=Author.SYSTEM)
-        .order_by("-external_id", "-id")[:TURNS_FOR_MODEL]
-    )[::-1]
+def gather(
+    dialog: Dialog, portal: Portal, config: PortalConfig, *, up_to: int | None = None
+) -> Context:
+    """Everything the model is told, from our own rows; `up_to` leaves out what came after this
+    message."""
+    said = Message.objects.filter(dialog=dialog, deleted=False, author__in=SAYING)
+    if up_to is not None:
+        said = said.filter(external_id__lte=up_to)
+    rows = list(said.order_by("-external_id", "-id")[:TURNS_FOR_MODEL])[::-1]
     turns = tuple(
         Turn(
             author=Author(row.author),
@@ -200,11 +216,14 @@ def item_facts(portal: Portal, snapshot: Mapping[str, Mapping[str, Any]]) -> Ite
     for code, item in snapshot.items():
         infos = catalogue(portal, ItemRef.parse(code).entity_type_id)
         facts = {}
-        for name in FACT_FIELDS:
+        for name, titles in FACT_FIELDS.items():
             value = item_value(item, name)
             if value not in (None, "", 0, "0", []):
-                title = infos[name].title if name in infos else name
-                facts[title] = str(value)[:300]
+                # a lead's stage is catalogued as the status it is in the older methods
+                info = infos.get(name) or infos.get(name.replace("STAGE", "STATUS"))
+                title = info.title if info else titles[1 if portal.language == "ru" else 0]
+                known = dict(info.choices) if info else {}
+                facts[title] = known.get(str(value), str(value))[:300]
         yield ItemFacts(ref=code, values=dict(item), facts=facts)
 
 

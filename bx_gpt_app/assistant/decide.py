@@ -21,11 +21,13 @@ class Situation:
     handed_over: bool = False
     auto_stopped: bool = False
     blocked: bool = False
+    asked_long_ago: bool = False
     line_open: bool = True
     working_hours_only: bool = False
     stop_word: str = ""
     file_unread: bool = False
-    budget_allows_auto: bool = True
+    tight_limit: str = ""
+    """The limit of spending that is so full that nothing goes out by itself any more."""
     kind: str = "chat"
 
 
@@ -74,7 +76,8 @@ def _why_not_automatic(
         (situation.owner != "bot" or situation.handed_over, "person_in_dialog", ""),
         (situation.auto_stopped, "stopped_in_chat", ""),
         (situation.blocked, "messenger_closed", ""),
-        (not situation.budget_allows_auto, "budget", ""),
+        (situation.asked_long_ago, "asked_long_ago", ""),
+        (bool(situation.tight_limit), "budget_close", situation.tight_limit),
         (bool(situation.stop_word), "stop_word", situation.stop_word),
         (situation.file_unread, "file_not_read", ""),
         (judgement.plain_text, "plain_text_only", ""),

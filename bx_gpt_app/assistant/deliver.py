@@ -2,12 +2,15 @@
 
 State first, then the act, then the outcome. A delivery found `sending` was begun by a process that
 died: it is repeated with the same key. Just before a message goes out its reasons are looked at
-again.
+again, also when it had to wait for its turn or is tried once more; when they have gone, the chat
+tells whether a begun one is out already.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,12 +20,14 @@ from django.utils import timezone
 
 from bx_gpt_app.actions import ACTIONS
 from bx_gpt_app.actions.deed import Deed, OutcomeUnknown
-from bx_gpt_app.assistant import store
+from bx_gpt_app.actions.message import already_said
+from bx_gpt_app.assistant import store, whispers
 from bx_gpt_app.assistant.config import PortalConfig
 from bx_gpt_app.assistant.context import zone_of
 from bx_gpt_app.assistant.leases import Lease
-from bx_gpt_app.assistant.listen import has_news
+from bx_gpt_app.assistant.listen import unread_authors
 from bx_gpt_app.assistant.models import Delivery, Dialog, FieldValue, Message, Run, Suggestion
+from bx_gpt_app.assistant.people import leave_to_operators
 from bx_gpt_app.common.database import give_back_connection
 from bx_gpt_app.flow import ActionReport
 from bx_gpt_app.portals import clients
@@ -45,6 +50,15 @@ STALE_REPLY = timedelta(minutes=15)
 """An automatic reply that could not be sent for so long is left to a person as a suggestion."""
 
 MESSAGES = (Delivery.Kind.MESSAGE, Delivery.Kind.OPERATOR_MESSAGE)
+BY_BOT = (Delivery.Kind.MESSAGE, Delivery.Kind.WHISPER)
+
+
+class Unwanted(Exception):
+    """While a message waited to be sent or repeated, its reason has gone."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def deliver(dialog: Dialog, lease: Lease, portal: Portal, config: PortalConfig) -> datetime | None:
@@ -58,11 +72,11 @@ def deliver(dialog: Dialog, lease: Lease, portal: Portal, config: PortalConfig) 
     if not waiting:
         return None
     for delivery in [one for one in waiting if one.not_before <= now]:
-        unwanted = why_unwanted(delivery, dialog, _current(delivery, portal, config))
-        if unwanted:
-            _cancel(delivery, lease, unwanted)
-            continue
-        if not _attempt(delivery, dialog, lease, portal):
+        current = _current(delivery, portal, config)
+        unwanted = why_unwanted(delivery, dialog, current)
+        if unwanted and delivery.state == Delivery.State.PLANNED:
+            _cancel(delivery, lease, unwanted, current)
+        elif not _attempt(delivery, dialog, lease, portal, config, unwanted=unwanted):
             break  # order matters: what follows waits for this one
     next_at: datetime | None = _open(dialog).aggregate(at=Min("not_before"))["at"]
     return next_at
@@ -70,18 +84,21 @@ def deliver(dialog: Dialog, lease: Lease, portal: Portal, config: PortalConfig) 
 
 def why_unwanted(delivery: Delivery, dialog: Dialog, config: PortalConfig) -> str:
     """The re-check: a reason code when the world has changed since this act was planned."""
+    if delivery.kind == Delivery.Kind.WHISPER:
+        if delivery.state == Delivery.State.SENDING:
+            return ""  # it may be out already: only repeating it with its key tells
+        return whispers.why_unwanted(delivery, dialog, config)
     if delivery.kind != Delivery.Kind.MESSAGE or not delivery.payload.get("automatic"):
         return ""
-    if delivery.state == Delivery.State.SENDING:
-        return ""  # it may be out already: only repeating it with its key tells
     dialog.refresh_from_db()
     if config.line(dialog.line_id).mode != "auto":
         return "mode_changed"
     if dialog.auto_stopped:
         return "stopped_in_chat"
-    if dialog.owner != Dialog.Owner.BOT:
+    unread = unread_authors(dialog)
+    if dialog.owner != Dialog.Owner.BOT or Author.OPERATOR in unread:
         return "person_answered_first"
-    if has_news(dialog) or dialog.newest_message_id > int(delivery.payload["answers"]):
+    if unread or dialog.newest_message_id > int(delivery.payload["answers"]):
         return "client_wrote_again"
     if timezone.now() - delivery.created_at > STALE_REPLY:
         return "too_late"
@@ -98,9 +115,20 @@ def _open(dialog: Dialog) -> Any:
     return Delivery.objects.filter(dialog=dialog, state__in=Delivery.OPEN).order_by("id")
 
 
-def _attempt(delivery: Delivery, dialog: Dialog, lease: Lease, portal: Portal) -> bool:
-    """One try of one act. False: it stays planned for later."""
+def _attempt(
+    delivery: Delivery,
+    dialog: Dialog,
+    lease: Lease,
+    portal: Portal,
+    config: PortalConfig,
+    *,
+    unwanted: str = "",
+) -> bool:
+    """One try of one act; an `unwanted` one is only looked for. False: it stays for later."""
     repeated = delivery.state == Delivery.State.SENDING
+    may_wait: Callable[[float], None] = time.sleep
+    if delivery.payload.get("automatic") and not unwanted:
+        may_wait = _looking_again(delivery, dialog, portal, config)
     with transaction.atomic():
         lease.hold()
         # Conditional: a person may have taken it back since it was read.
@@ -110,17 +138,21 @@ def _attempt(delivery: Delivery, dialog: Dialog, lease: Lease, portal: Portal) -
     delivery.state = Delivery.State.SENDING
     delivery.attempts += 1
     try:
-        deed = _deed(delivery, dialog, portal, repeated=repeated or delivery.attempts > 1)
+        deed = _deed(
+            delivery, dialog, portal, repeated=repeated or delivery.attempts > 1, pause=may_wait
+        )
         give_back_connection()
-        report = ACTIONS[delivery.kind](deed)
+        report = already_said(deed) if unwanted else ACTIONS[delivery.kind](deed)
+    except Unwanted as changed:
+        return _attempt(delivery, dialog, lease, portal, config, unwanted=changed.reason)
     except AccessLost as error:
         if delivery.operator_id:  # this operator's access, not the portal's
             _refused(delivery, lease, error)
             return True
-        _put_back(delivery, lease, error, 0)
+        _put_back(delivery, lease, error, 0, in_doubt=repeated)
         raise
     except Unavailable as error:
-        _put_back(delivery, lease, error, _pause(error, delivery.attempts))
+        _put_back(delivery, lease, error, _pause(error, delivery.attempts), in_doubt=repeated)
         if not isinstance(error, LimitExceeded):
             clients.note_failure(portal, error, down=True)
         return False
@@ -135,12 +167,40 @@ def _attempt(delivery: Delivery, dialog: Dialog, lease: Lease, portal: Portal) -
         _refused(delivery, lease, error)
         return True
     clients.note_success(portal)
+    if report is None:
+        _cancel(delivery, lease, unwanted, _current(delivery, portal, config))
+        return True
     _record(delivery, dialog, lease, report)
     return True
 
 
-def _deed(delivery: Delivery, dialog: Dialog, portal: Portal, *, repeated: bool) -> Deed:
-    client = clients.client_for(portal, delivery.operator_id)
+def _looking_again(
+    delivery: Delivery, dialog: Dialog, portal: Portal, config: PortalConfig
+) -> Callable[[float], None]:
+    """The pause of a client that waits with this message: afterwards its reasons must still hold.
+
+    Raises, when called: Unwanted.
+    """
+
+    def pause(seconds: float) -> None:
+        time.sleep(seconds)
+        reason = why_unwanted(delivery, dialog, _current(delivery, portal, config))
+        give_back_connection()
+        if reason:
+            raise Unwanted(reason)
+
+    return pause
+
+
+def _deed(
+    delivery: Delivery,
+    dialog: Dialog,
+    portal: Portal,
+    *,
+    repeated: bool,
+    pause: Callable[[float], None],
+) -> Deed:
+    client = clients.client_for(portal, delivery.operator_id, pause=pause)
     return Deed(
         client=client,
         key=str(delivery.key),
@@ -162,18 +222,21 @@ def _pause(error: Unavailable, attempts: int) -> float:
     return max(error.retry_in or 0.0, backoff)
 
 
-def _put_back(delivery: Delivery, lease: Lease, error: Bitrix24Error, seconds: float) -> None:
-    """Later again. A message whose outcome is unknown stays `sending`: its repeat must know."""
+def _put_back(
+    delivery: Delivery, lease: Lease, error: Bitrix24Error, seconds: float, *, in_doubt: bool
+) -> None:
+    """Later again. A message whose outcome is unknown, of this attempt or `in_doubt` of an earlier
+    one, stays `sending`: its repeat must know."""
     with transaction.atomic():
         lease.hold()
-        unknown = getattr(error, "outcome_unknown", False) or error.after_retry
+        unknown = in_doubt or getattr(error, "outcome_unknown", False) or error.after_retry
         delivery.state = Delivery.State.SENDING if unknown else Delivery.State.PLANNED
         delivery.not_before = timezone.now() + timedelta(seconds=seconds)
         delivery.problem, delivery.problem_code = str(error)[:300], error.code[:60]
         delivery.save(update_fields=["state", "not_before", "problem", "problem_code"])
 
 
-def _cancel(delivery: Delivery, lease: Lease, reason: str) -> None:
+def _cancel(delivery: Delivery, lease: Lease, reason: str, config: PortalConfig) -> None:
     """The act is not wanted any more; a reply stays a suggestion unless a person answered."""
     with transaction.atomic():
         lease.write(rev=F("rev") + 1)
@@ -190,6 +253,8 @@ def _cancel(delivery: Delivery, lease: Lease, reason: str) -> None:
             Run.objects.filter(pk=delivery.run_id).update(
                 decision=Run.Decision.SUGGEST, reason=reason
             )
+        if reason in ("mode_changed", "too_late"):
+            leave_to_operators(delivery, config)
 
 
 def _end_row(delivery: Delivery, state: str, *, problem: str, code: str) -> None:
@@ -208,9 +273,14 @@ def _end(delivery: Delivery, lease: Lease, state: str, *, problem: str, code: st
 
 def _refused(delivery: Delivery, lease: Lease, error: Bitrix24Error) -> None:
     """The portal will not do it: said on the run and on the screen, never repeated by itself."""
+    code = error.code
     with transaction.atomic():
         lease.write(rev=F("rev") + 1)
-        _end_row(delivery, Delivery.State.FAILED, problem=str(error), code=error.code)
+        if delivery.kind in BY_BOT and code.upper() == "ACCESS_DENIED":
+            # Bots leave a chat when its session is closed, and no event tells of that.
+            code = "chat_closed"
+            lease.write(owner=Dialog.Owner.CLOSED, owner_name="")
+        _end_row(delivery, Delivery.State.FAILED, problem=str(error), code=code)
         if delivery.suggestion_id:
             Suggestion.objects.filter(pk=delivery.suggestion_id).update(
                 state=Suggestion.State.READY
@@ -233,6 +303,8 @@ def _record(delivery: Delivery, dialog: Dialog, lease: Lease, report: ActionRepo
         _end_row(delivery, Delivery.State.SENT, problem="", code="")
         if delivery.kind in MESSAGES:
             _message_is_out(delivery, dialog, int(report.result.get("message_id") or 0))  # type: ignore[arg-type]
+        elif delivery.kind == Delivery.Kind.WHISPER:
+            whispers.keep(delivery, dialog, int(report.result.get("message_id") or 0))  # type: ignore[arg-type]
         elif delivery.kind == Delivery.Kind.HAND_OVER:
             Dialog.objects.filter(pk=dialog.pk).update(handed_over=True)
         elif delivery.kind == Delivery.Kind.CRM:

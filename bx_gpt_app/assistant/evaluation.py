@@ -19,13 +19,14 @@ from bx_gpt_app.assistant.cases import Case, Expect
 from bx_gpt_app.assistant.config import PortalConfig
 from bx_gpt_app.assistant.context import SOURCES_FOR_MODEL, zone_of
 from bx_gpt_app.assistant.knowledge import retrieve
-from bx_gpt_app.assistant.models import Run
+from bx_gpt_app.assistant.models import PromptVersion
 from bx_gpt_app.assistant.report import CaseResult, Check, Report, Verdict
 from bx_gpt_app.flow import Context, Judgement
 from bx_gpt_app.portals.models import Portal
 from integrations.llm.gateway import Result
 from integrations.llm.normalise import normalise
 from integrations.llm.providers import Provider
+from integrations.llm.question import OUT_OF_FORM, Bill
 from integrations.llm.values import Answer, Author, Band, CheckedReply, FieldSpec, Turn, plain
 from integrations.llm.words import fold
 
@@ -74,14 +75,14 @@ def run(
     at_once = min(providers[0].max_in_flight, CALLS_AT_ONCE, max(len(cases), 1))
     with ThreadPoolExecutor(at_once, thread_name_prefix="evaluate") as threads:
         asked = {
-            threads.submit(_ask, config, providers, context): number
+            threads.submit(ask, config, providers, context): number
             for number, context in enumerate(contexts)
         }
         try:
             for answered in as_completed(asked):
                 number = asked[answered]
                 result = answered.result()
-                _record(portal, result)
+                record(portal, result)
                 found[number] = judge_case(
                     cases[number],
                     result,
@@ -127,35 +128,31 @@ def context_of(case: Case, portal: Portal, config: PortalConfig) -> Context:
     )
 
 
-def _ask(config: PortalConfig, providers: list[Provider], context: Context) -> Result:
+def ask(config: PortalConfig, providers: list[Provider], context: Context) -> Result:
     """Runs in a thread of its own; passing failures are tried again as the pipeline would."""
+    bills: tuple[Bill, ...] = ()
     try:
-        for _attempt in range(TRIES - 1):
+        for attempt in range(1, TRIES + 1):
             result = thinking.ask(config, providers, context)
+            bills += result.bills
             answered = result.answer is not None or bool(result.text)
-            if answered or result.retry_in is None:
-                return result
+            if answered or result.retry_in is None or attempt == TRIES:
+                break
             sleep(min(result.retry_in, LONGEST_PAUSE_SECONDS))
-        return thinking.ask(config, providers, context)
+        return result.model_copy(update={"bills": bills})
     finally:
         connection.close()
 
 
-def _record(portal: Portal, result: Result) -> None:
+def record(portal: Portal, result: Result, version: PromptVersion | None = None) -> None:
     """Money was spent, whatever for."""
-    if not result.usage.total_tokens:
-        return
-    run_ = Run(
-        portal=portal,
-        purpose=PURPOSE,
-        model=result.model,
-        prompt_tokens=result.usage.prompt_tokens,
-        completion_tokens=result.usage.completion_tokens,
-        cost=result.usage.cost,
-        currency=result.usage.currency,
-    )
     with transaction.atomic():
-        spending.record(run_, portal, None, masked=sum(result.masked_counts.values()))
+        spending.record_calls(
+            portal,
+            result.bills,
+            purpose=PURPOSE,
+            prompt_number=version.number if version else 0,
+        )
 
 
 # ---- judging ----
@@ -191,6 +188,7 @@ def judge_case(
             not one.quote and case.expect.fields.get(name, "") is not None
             for name, one in accepted.items()
         ),
+        reply=judgement.reply.text,
     )
 
 
@@ -209,7 +207,7 @@ def _judgement(result: Result, config: PortalConfig, context: Context, region: s
         context,
         region=region,
         canary=result.canary,
-        plain_text=result.how == "plain",
+        plain_text=result.how in OUT_OF_FORM,
     )
 
 
@@ -227,7 +225,9 @@ def _checks(
     specs = {spec.name: spec for spec in config.fields}
     for name, wanted in expect.fields.items():
         got = values.get(name)
-        verdict = _verdict(specs[name], wanted, got, context, region)
+        # A stored case may name a field that is no longer looked for.
+        spec = specs.get(name) or FieldSpec(name=name)
+        verdict = _verdict(spec, wanted, got, context, region)
         yield Check(
             what=f"fields.{name}",
             ok=verdict in ("right", "rightly_empty"),

@@ -83,7 +83,7 @@ class Lease:
             **own, state__in=Delivery.OPEN, created_at__gte=self.taken_at
         )
         wishes = Run.objects.filter(
-            **own, trigger="regenerate", state=Run.State.THINKING, started_at__gte=self.taken_at
+            **own, trigger__in=Run.ASKED, state=Run.State.THINKING, started_at__gte=self.taken_at
         )
         return [
             *acts.values_list("not_before", flat=True),

@@ -31,6 +31,13 @@ BURST_FACTOR = 4
 
 QUOTED_MESSAGES = 20
 
+SAYING = (Author.CLIENT, Author.OPERATOR, Author.BOT)
+"""Whose messages are part of the conversation: notes of the system and whispers answer nobody."""
+
+CLOCKS_APART = timedelta(minutes=5)
+"""An event is sent as things happen: when its time is further from ours, the portal's clock is
+wrong."""
+
 HANDS_OVER = "0"
 """A client's message of exactly this makes the portal itself call the operators
 (tutorials/chat-bots/open-lines-bot)."""
@@ -63,6 +70,12 @@ def listen(dialog: Dialog, lease: Lease, config: PortalConfig) -> int:
 def has_news(dialog: Dialog) -> bool:
     """Was something heard that is not digested yet? The question before every act."""
     return Event.objects.filter(dialog_id=dialog.pk, done_at__isnull=True).exists()
+
+
+def unread_authors(dialog: Dialog) -> set[str]:
+    """Who was heard and not digested yet; "" stands for what is no message of a chat."""
+    unread = Event.objects.filter(dialog_id=dialog.pk, done_at__isnull=True)
+    return {payload.get("author", "") for payload in unread.values_list("payload", flat=True)}
 
 
 def _digest(dialog: Dialog, event: Event, config: PortalConfig) -> None:
@@ -100,12 +113,13 @@ def _chat_message(dialog: Dialog, heard: ChatMessage, at: datetime, config: Port
             "author_name": heard.author_name[:160],
             "text": heard.text,
             "files": heard.files,
-            "at": heard.at or at,
+            "at": _said_at(heard, at),
         },
     )
     if not is_new:
         return
-    dialog.newest_message_id = max(dialog.newest_message_id, heard.message_id)
+    if heard.author in SAYING:
+        dialog.newest_message_id = max(dialog.newest_message_id, heard.message_id)
     dialog.last_message_at = at
     match heard.author:
         case Author.CLIENT:
@@ -114,10 +128,18 @@ def _chat_message(dialog: Dialog, heard: ChatMessage, at: datetime, config: Port
             operator_took_over(dialog, heard.author_name)
 
 
+def _said_at(heard: ChatMessage, received_at: datetime) -> datetime:
+    if heard.at is None:
+        return received_at
+    is_off = abs(received_at - heard.at) > CLOCKS_APART
+    return received_at if is_off and not heard.late else heard.at
+
+
 def _client_wrote(dialog: Dialog, heard: ChatMessage, at: datetime, config: PortalConfig) -> None:
     dialog.client_name = heard.author_name[:160] or dialog.client_name
     if heard.text.strip() == HANDS_OVER:
         dialog.owner, dialog.owner_name = Dialog.Owner.OPERATOR, ""
+        dialog.client_waits_since = dialog.quiet_until = None  # for a person, not for us
         return
     if heard.text.strip():
         dialog.language = detect_language(heard.text, default=dialog.language or config.language)
@@ -153,7 +175,10 @@ def _corrected(dialog: Dialog, heard: ChatMessage) -> None:
 
 
 def _look_at_chat(dialog: Dialog, chat: Chat) -> None:
-    """What every event tells of its chat; a new session gives the dialog back to the assistant."""
+    """What every event tells of its chat; a new session gives the dialog back to the assistant.
+
+    Numbers of sessions grow: an event of an earlier one came late.
+    """
     dialog.line_id = chat.line_id or dialog.line_id
     dialog.blocked = chat.blocked
     dialog.connector = chat.connector[:80] or dialog.connector
@@ -163,10 +188,12 @@ def _look_at_chat(dialog: Dialog, chat: Chat) -> None:
         if list(chat.items) != dialog.items:
             dialog.item_snapshot, dialog.item_snapshot_at = None, None
         dialog.items = list(chat.items)
-    if chat.session_id and chat.session_id != dialog.session_id:
+    if (chat.session_id or 0) > (dialog.session_id or 0):
         if dialog.session_id:
             dialog.owner, dialog.owner_name, dialog.handed_over = Dialog.Owner.BOT, "", False
             dialog.history_loaded = True  # our rows hold the earlier session already
+        if chat.with_people:
+            dialog.owner, dialog.owner_name = Dialog.Owner.OPERATOR, ""
         dialog.session_id = chat.session_id
 
 

@@ -53,6 +53,9 @@ class PromptVersion(models.Model):
     author = models.CharField(max_length=160, blank=True)
     active = models.BooleanField(default=False)
     draft = models.BooleanField(default=False)
+    score = models.JSONField(
+        null=True, blank=True, help_text=_("What the portal’s test cases said: passed, of.")
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -186,7 +189,7 @@ class Dialog(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.key}"
+        return f"{self.get_kind_display()} {self.key}"
 
     @property
     def dialog_id(self) -> str:
@@ -269,6 +272,12 @@ class Run(models.Model):
         RETURN = "return", _("returned to the caller")
         SKIP = "skip", _("nothing to do")
 
+    REGENERATE: ClassVar = "regenerate"
+    """An operator asked for another answer to what the client wrote last."""
+    CHOSEN: ClassVar = "chosen"
+    """An operator asked for an answer to one earlier message, as if it were the last."""
+    ASKED: ClassVar = (REGENERATE, CHOSEN)
+
     portal = models.ForeignKey(Portal, models.CASCADE, related_name="runs")
     dialog = models.ForeignKey(Dialog, models.CASCADE, related_name="runs")
     trigger = models.CharField(max_length=16, default="message")
@@ -303,6 +312,12 @@ class Run(models.Model):
     completion_tokens = models.PositiveIntegerField(default=0)
     cost = models.FloatField(null=True, blank=True)
     currency = models.CharField(max_length=3, blank=True)
+    other_costs = models.JSONField(
+        default=dict, help_text=_("Money in further currencies, when two servers were paid.")
+    )
+    saving = models.CharField(
+        max_length=16, blank=True, help_text=_("The limit that made a cheaper model answer.")
+    )
     masked = models.JSONField(default=dict)
     attempts = models.PositiveSmallIntegerField(default=0)
     heard_at = models.DateTimeField(null=True, blank=True)
@@ -318,7 +333,7 @@ class Run(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"run {self.pk}"
+        return str(_("run %(n)s") % {"n": self.pk})
 
 
 class Suggestion(models.Model):
@@ -452,7 +467,7 @@ class Delivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.key}"
+        return f"{self.get_kind_display()} {self.key}"
 
 
 class Call(models.Model):
@@ -488,7 +503,7 @@ class Spending(models.Model):
     prompt_tokens = models.PositiveBigIntegerField(default=0)
     completion_tokens = models.PositiveBigIntegerField(default=0)
     cost = models.FloatField(default=0)
-    currency = models.CharField(max_length=3, default="USD")
+    currency = models.CharField(max_length=3, blank=True)
     masked = models.PositiveIntegerField(
         default=0, help_text=_("Personal details replaced before sending.")
     )
@@ -528,6 +543,108 @@ class Circuit(models.Model):
         return self.key
 
 
+class ModelPlace(models.Model):
+    """One of the calls that a server takes at once; shared by all workers."""
+
+    server = models.CharField(max_length=32)
+    number = models.PositiveSmallIntegerField()
+    until = models.FloatField(default=0, help_text=_("Unix time when it is free again."))
+    token = models.CharField(max_length=16, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["server", "number"], name="one_row_per_place"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.server} {self.number}"
+
+
+class Departure(models.Model):
+    """What left for one model server in one month: how much of it, and how much was personal."""
+
+    class Place(models.TextChoices):
+        OWN = "own", _("own network")
+        COUNTRY = "country", _("in the country")
+        ABROAD = "abroad", _("abroad")
+
+    portal = models.ForeignKey(Portal, models.CASCADE, related_name="departures")
+    month = models.DateField()
+    provider = models.CharField(max_length=40)
+    origin = models.CharField(max_length=300)
+    place = models.CharField(max_length=8, choices=Place.choices)
+    requests = models.PositiveIntegerField(default=0)
+    characters = models.PositiveBigIntegerField(default=0)
+    tokens = models.PositiveBigIntegerField(default=0)
+    masked = models.JSONField(default=dict, help_text=_("Kind → values that left as labels."))
+    unmasked = models.JSONField(default=dict, help_text=_("Kind → values that left as they are."))
+
+    class Meta:
+        ordering: ClassVar = ["-month", "origin"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["portal", "month", "provider", "origin", "place"], name="left_in_a_month"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m} {self.origin}"
+
+
+class Consent(models.Model):
+    """An administrator's word that clients' texts may go to a server outside. Never changed."""
+
+    portal = models.ForeignKey(Portal, models.CASCADE, related_name="consents")
+    origin = models.CharField(max_length=300)
+    abroad = models.BooleanField()
+    text = models.TextField(help_text=_("The words that were agreed to."))
+    user_id = models.BigIntegerField()
+    user_name = models.CharField(max_length=160, blank=True)
+    given_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["portal", "origin"], name="consent_of_server")]
+
+    def __str__(self) -> str:
+        return f"{self.origin} {self.given_at:%Y-%m-%d}"
+
+
+class Notice(models.Model):
+    """Something the portal's administrators are told by the portal itself, each of them once."""
+
+    class State(models.TextChoices):
+        PLANNED = "planned", _("planned")
+        SENDING = "sending", _("being sent")
+        SENT = "sent", _("sent")
+        FAILED = "failed", _("failed")
+
+    portal = models.ForeignKey(Portal, models.CASCADE, related_name="notices")
+    key = models.CharField(max_length=60, help_text=_("What it is about, and which period."))
+    user_id = models.BigIntegerField()
+    text = models.CharField(max_length=600)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.PLANNED)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    not_before = models.DateTimeField(default=timezone.now)
+    problem = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    sent_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["portal", "key", "user_id"], name="told_once"),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["not_before"],
+                name="notice_open",
+                condition=Q(state__in=["planned", "sending"]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key} → {self.user_id}"
+
+
 class Question(models.Model):
     """What clients asked and the knowledge did not answer; near-equal questions are one row."""
 
@@ -558,3 +675,87 @@ class Question(models.Model):
 
     def __str__(self) -> str:
         return f"question {self.pk}"
+
+
+class PortalCase(models.Model):
+    """A client's question and what a good answer has: prompts are tried on it before they answer.
+
+    Like an unanswered question it outlives the dialog it was taken from, without its phones and
+    e-mails (`portal_cases.from_dialog`), and stays until it is deleted.
+    """
+
+    class Origin(models.TextChoices):
+        TYPED = "typed", _("written by hand")
+        IMPORTED = "imported", _("from a file")
+        DIALOG = "dialog", _("from a dialog")
+        SAMPLE = "sample", _("bundled sample")
+
+    portal = models.ForeignKey(Portal, models.CASCADE, related_name="cases")
+    position = models.PositiveIntegerField(default=0)
+    title = models.CharField(max_length=120, blank=True)
+    document = models.JSONField(help_text=_("What `cases.Case` reads: messages, expectation."))
+    origin = models.CharField(max_length=8, choices=Origin.choices, default=Origin.TYPED)
+    created_at = models.DateTimeField(default=timezone.now)
+    created_by = models.CharField(max_length=160, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["position", "id"]
+        indexes: ClassVar = [models.Index(fields=["portal", "position"], name="case_order")]
+
+    def __str__(self) -> str:
+        return f"case {self.pk}"
+
+
+class CaseAnswer(models.Model):
+    """What the model answered to a case, judged: paid for once.
+
+    `key` stands for everything that the answer depends on (`comparison.key_of`), so that any change
+    asks anew and going back finds the old answer. Kept as long as the texts of dialogs.
+    """
+
+    portal = models.ForeignKey(Portal, models.CASCADE, related_name="case_answers")
+    key = models.CharField(max_length=64)
+    result = models.JSONField(help_text=_("What `report.CaseResult` reads."))
+    asked_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["portal", "key"], name="case_asked_once"),
+        ]
+        indexes: ClassVar = [models.Index(fields=["asked_at"], name="case_answer_age")]
+
+    def __str__(self) -> str:
+        return f"answer {self.pk}"
+
+
+class Evaluation(models.Model):
+    """The portal's cases on their way to the model. What is done already are its answers."""
+
+    class State(models.TextChoices):
+        RUNNING = "running", _("running")
+        STOPPED = "stopped", _("stopped")
+        DONE = "done", _("done")
+
+    portal = models.OneToOneField(
+        Portal, models.CASCADE, primary_key=True, related_name="evaluation"
+    )
+    draft = models.TextField(
+        blank=True, help_text=_("The text tried beside the active one; empty: the active alone.")
+    )
+    state = models.CharField(max_length=8, choices=State.choices, default=State.RUNNING)
+    problem = models.CharField(max_length=40, blank=True, help_text=_("Why it stopped by itself."))
+    problem_detail = models.CharField(max_length=300, blank=True)
+    started_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    leased_until = models.DateTimeField(null=True, blank=True)
+    lease = models.CharField(max_length=32, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["leased_until"], name="evaluation_open", condition=Q(state="running")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"evaluation {self.state}"

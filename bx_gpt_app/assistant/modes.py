@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
-from django.utils import timezone
 
 from bx_gpt_app.assistant import store
 from bx_gpt_app.assistant.config import PortalConfig, as_document
-from bx_gpt_app.assistant.models import Delivery, Dialog, Run, Suggestion
+from bx_gpt_app.assistant.models import Delivery, Run, Suggestion
+from bx_gpt_app.assistant.operator import make_due
+from bx_gpt_app.assistant.people import leave_to_operators
 from bx_gpt_app.portals.models import Portal
 
 
@@ -38,17 +38,17 @@ def stop_automatic(portal: Portal, *, by: str) -> int:
             for number, line in document["lines"].items()
         }
         mode = "suggest" if config.mode == "auto" else config.mode
-        store.change(portal, by=by, mode=mode, lines=lines)
-        waiting = Delivery.objects.filter(
+        stopped = store.change(portal, by=by, mode=mode, lines=lines)
+        waiting = Delivery.objects.select_related("dialog__portal", "run").filter(
             portal=portal,
             kind=Delivery.Kind.MESSAGE,
             state=Delivery.State.PLANNED,
             payload__automatic=True,
         )
-        return sum(_hold_back(delivery) for delivery in waiting)
+        return sum(_hold_back(delivery, stopped) for delivery in waiting)
 
 
-def _hold_back(delivery: Delivery) -> bool:
+def _hold_back(delivery: Delivery, config: PortalConfig) -> bool:
     """False when a worker was faster: the reply is being sent already."""
     held = Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PLANNED).update(
         state=Delivery.State.CANCELLED, problem="", problem_code="mode_changed"
@@ -61,10 +61,6 @@ def _hold_back(delivery: Delivery) -> bool:
     Run.objects.filter(deliveries=delivery).update(
         decision=Run.Decision.SUGGEST, reason="mode_changed"
     )
-    Dialog.objects.filter(pk=delivery.dialog_id).update(rev=F("rev") + 1)
+    leave_to_operators(delivery, config)
+    make_due(delivery.dialog)
     return True
-
-
-def note_whisper_tested(portal: Portal, line_id: int) -> None:
-    """The admin has seen that clients do not see a whisper on this line."""
-    portal.lines.filter(line_id=line_id).update(whisper_tested_at=timezone.now())

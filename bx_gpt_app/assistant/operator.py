@@ -147,21 +147,25 @@ def ask_again(
     steer: str = "",
     topic: str = "",
     config_revision: int = 0,
+    chosen: int = 0,
 ) -> Run:
-    """One more answer of the model, kept beside the earlier ones. One wish at a time."""
+    """One more answer of the model, kept beside the earlier ones. One wish at a time.
+
+    `chosen` is an earlier message of the client to be answered as if it were the last one.
+    """
     with transaction.atomic():
         # The row is locked, so of two clicks the second finds the first one's run.
         Dialog.objects.select_for_update().get(pk=dialog.pk)
-        waiting = _asked(dialog).first()
+        waiting = _asked(dialog, chosen).first()
         if waiting is None:
             waiting = Run.objects.create(
                 portal=dialog.portal,
                 dialog=dialog,
-                trigger="regenerate",
+                trigger=Run.CHOSEN if chosen else Run.REGENERATE,
                 state=Run.State.THINKING,
                 steer=steer[:300],
                 topic=topic[:40],
-                newest_message_id=dialog.newest_message_id,
+                newest_message_id=chosen or dialog.newest_message_id,
                 prompt_version=dialog.portal.prompts.filter(active=True).first(),
                 config_revision=config_revision,
                 operator_id=operator_id,
@@ -170,10 +174,10 @@ def ask_again(
     return waiting
 
 
-def cancel_asking(dialog: Dialog) -> None:
+def cancel_asking(dialog: Dialog, *, chosen: int = 0) -> None:
     """The operator does not want to wait; an answer that is on its way is not shown any more."""
     with transaction.atomic():
-        _asked(dialog).update(
+        _asked(dialog, chosen).update(
             state=Run.State.SUPERSEDED,
             reason="cancelled_by_operator",
             finished_at=timezone.now(),
@@ -281,8 +285,11 @@ def _is_being_sent(suggestion: Suggestion) -> bool:
     ).exists()
 
 
-def _asked(dialog: Dialog) -> QuerySet[Run]:
-    return dialog.runs.filter(trigger="regenerate", state__in=UNFINISHED)
+def _asked(dialog: Dialog, chosen: int) -> QuerySet[Run]:
+    unfinished = dialog.runs.filter(state__in=UNFINISHED)
+    if chosen:
+        return unfinished.filter(trigger=Run.CHOSEN, newest_message_id=chosen)
+    return unfinished.filter(trigger=Run.REGENERATE)
 
 
 def _planned(dialog: Dialog, kind: str) -> Delivery | None:

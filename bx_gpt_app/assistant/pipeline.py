@@ -19,18 +19,19 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from bx_gpt_app.assistant import leases, spending, store, tasks, thinking
+from bx_gpt_app.assistant import leases, notices, spending, store, tasks, thinking, whispers
 from bx_gpt_app.assistant.config import PortalConfig
 from bx_gpt_app.assistant.context import gather, read_outside
 from bx_gpt_app.assistant.decide import Situation, decide, find_stop_word
-from bx_gpt_app.assistant.deliver import deliver
+from bx_gpt_app.assistant.deliver import STALE_REPLY, deliver
 from bx_gpt_app.assistant.fill import propose_values
 from bx_gpt_app.assistant.knowledge import count_uses, note_unanswered
 from bx_gpt_app.assistant.leases import Lease, LeaseLost
 from bx_gpt_app.assistant.listen import has_news, listen
 from bx_gpt_app.assistant.models import Delivery, Dialog, Run, Suggestion
+from bx_gpt_app.assistant.people import call_operators
 from bx_gpt_app.assistant.probing import probe_again
-from bx_gpt_app.assistant.returns import finish_call, plan_robot_result
+from bx_gpt_app.assistant.returns import fail_call, finish_call, plan_robot_result
 from bx_gpt_app.common.logs import log_context
 from bx_gpt_app.flow import Context, Decision, Judgement
 from bx_gpt_app.portals.clients import client_for, lose_access, note_failure
@@ -38,6 +39,7 @@ from bx_gpt_app.portals.lines import is_open
 from bx_gpt_app.portals.models import Portal
 from integrations.bitrix24.errors import AccessLost, LimitExceeded, Unavailable
 from integrations.llm.gateway import Result
+from integrations.llm.question import OUT_OF_FORM
 from integrations.llm.values import Answer, Author, Band, CheckedReply
 
 logger = logging.getLogger(__name__)
@@ -137,11 +139,22 @@ def _go_on(passage: Passage) -> datetime | None:
         with passage.step("deliver"):
             come_back = deliver(dialog, passage.lease, passage.portal, passage.config)
         _note_steps(passage, run)
+    if _drafts_leave(passage):
+        come_back = deliver(dialog, passage.lease, passage.portal, passage.config)
     _close_runs(dialog)
     finish_call(dialog, passage.lease)
     if dialog.attempts:
         passage.lease.write(attempts=0, problem="")
     return min(filter(None, [come_back, dialog.quiet_until]), default=None)
+
+
+def _drafts_leave(passage: Passage) -> bool:
+    """Drafts inside the chat that are answered or replaced by now."""
+    if not passage.config.line(passage.dialog.line_id).whisper:
+        return False
+    with transaction.atomic():
+        passage.lease.hold()
+        return whispers.plan_removals(passage.dialog)
 
 
 # ---- which runs ----
@@ -203,7 +216,8 @@ def _answer(passage: Passage, run: Run) -> None:
             run.rest_calls += read_outside(
                 dialog, passage.lease, client_for(passage.portal), config
             )
-        context = gather(dialog, passage.portal, config)
+        chosen = run.newest_message_id if run.trigger == Run.CHOSEN else None
+        context = gather(dialog, passage.portal, config, up_to=chosen)
         if not context.client_texts:
             _decided(passage, run, None, None, Decision(act="skip", reason="nothing_to_answer"))
             return
@@ -221,7 +235,7 @@ def _answer(passage: Passage, run: Run) -> None:
             context,
             region=passage.portal.region,
             canary=run.canary,
-            plain_text=run.how == "plain",
+            plain_text=run.how in OUT_OF_FORM,
         )
         with passage.step("listen"):
             if has_news(dialog):
@@ -231,7 +245,7 @@ def _answer(passage: Passage, run: Run) -> None:
                 _supersede(run)
                 return
             decision = Decision(act="skip", reason="person_answered_first")
-        elif run.trigger == "regenerate":
+        elif run.trigger in Run.ASKED:
             decision = Decision(act="suggest", reason="asked_by_operator", say=judgement.reply.text)
         else:
             decision = decide(judgement, config, _situation(passage, context, budget))
@@ -249,12 +263,12 @@ def _think(
         return "budget", budget.what
     if _too_many_calls(passage):
         raise Later(5.0)
+    saving = budget.wants_cheaper_model and passage.config.llm.cheaper is not None
     try:
-        providers = thinking.routes(passage.portal, passage.config)
+        providers = thinking.routes(passage.portal, passage.config, saving=saving)
     except thinking.NoModel:
         return "no_model", ""
-    if budget.wants_cheaper_model and len(providers) > 1:
-        providers = providers[1:]
+    run.saving = budget.what if saving else ""
     Run.objects.filter(pk=run.pk).update(attempts=F("attempts") + 1)
     run.attempts += 1
     with passage.step("model"):
@@ -265,7 +279,10 @@ def _think(
             steer=run.steer,
             deadline_seconds=_deadline_seconds(passage, run),
         )
+    if result.probe_due:
+        probe_again.enqueue(passage.portal.pk)
     if result.answer is None and not result.text:
+        _pay(passage, run, result)
         until = _patient_until(passage, run)
         shortest = RETRY_SECONDS[min(run.attempts, len(RETRY_SECONDS)) - 1]
         if result.retry_in is not None and _in(shortest) < until:
@@ -273,10 +290,48 @@ def _think(
             raise Later(max(shortest, wished) if _in(wished) < until else shortest)
         return result.reason or "model_failed", _failure_in_words(result, passage.portal.language)
     _keep_answer(passage, run, context, result)
-    thinking.keep_learned(passage.portal, result, providers)
-    if result.probe_due:
-        probe_again.enqueue(passage.portal.pk)
+    thinking.keep_learned(passage.portal, passage.config, result)
     return None
+
+
+def _pay(passage: Passage, run: Run, result: Result) -> None:
+    """Servers charge for answers that nobody could use, too."""
+    if not result.bills:
+        return
+    with transaction.atomic():
+        passage.lease.hold()
+        _charge(passage, run, result)
+        run.save(
+            update_fields=[
+                "prompt_tokens", "completion_tokens", "cost", "currency", "other_costs", "saving",
+            ]
+        )  # fmt: skip
+
+
+def _charge(passage: Passage, run: Run, result: Result) -> None:
+    """What a question cost, on the run and in the portal's books. Inside the caller's transaction,
+    so that it is counted once."""
+    run.prompt_tokens += result.usage.prompt_tokens
+    run.completion_tokens += result.usage.completion_tokens
+    before = {run.currency: run.cost} if run.cost is not None else {}
+    costs = {**run.other_costs, **before}
+    for currency, amount in result.usage.costs.items():
+        costs[currency] = costs.get(currency, 0.0) + amount
+    if costs:
+        # The currency of the server that answered comes first; they are never added up.
+        last = result.bills[-1].usage.currency
+        run.currency = last if last in costs else next(iter(costs))
+        run.cost = costs.pop(run.currency)
+        run.other_costs = costs
+    number = run.prompt_version.number if run.prompt_version else 0
+    spending.record_calls(
+        passage.portal,
+        result.bills,
+        purpose=run.purpose,
+        dialog=passage.dialog,
+        prompt_number=number,
+    )
+    notices.watch_budget(passage.portal, passage.config)
 
 
 def _keep_answer(passage: Passage, run: Run, context: Context, result: Result) -> None:
@@ -285,9 +340,6 @@ def _keep_answer(passage: Passage, run: Run, context: Context, result: Result) -
     run.answer = answer.model_dump(mode="json")
     run.state = Run.State.ANSWERED
     run.provider, run.model, run.how = result.provider_kind, result.model, result.how
-    run.prompt_tokens = result.usage.prompt_tokens
-    run.completion_tokens = result.usage.completion_tokens
-    run.cost, run.currency = result.usage.cost, result.usage.currency
     run.masked = dict(result.masked_counts)
     run.sources = [{"key": source.key, "title": source.title} for source in context.sources]
     run.message_ids = [turn.message_id for turn in context.conversation if turn.message_id]
@@ -297,10 +349,8 @@ def _keep_answer(passage: Passage, run: Run, context: Context, result: Result) -
         still = Run.objects.filter(pk=run.pk, state=Run.State.THINKING).exists()
         if not still:  # the operator called it off while the model was writing: paid, not shown
             run.state, run.reason = Run.State.SUPERSEDED, "cancelled_by_operator"
+        _charge(passage, run, result)
         run.save()
-        spending.record(
-            run, passage.portal, passage.dialog, masked=sum(result.masked_counts.values())
-        )
 
 
 def _give_up(passage: Passage, run: Run, context: Context, reason: str, detail: str) -> None:
@@ -315,7 +365,15 @@ def _give_up(passage: Passage, run: Run, context: Context, reason: str, detail: 
     bot_holds = dialog.owner == Dialog.Owner.BOT and not dialog.handed_over
     if dialog.kind != Dialog.Kind.CHAT:
         decision = Decision(act="return", reason=reason, detail=detail)
-    elif config.line(dialog.line_id).mode == "auto" and bot_holds and not dialog.auto_stopped:
+    elif run.trigger in Run.ASKED:  # a person waits for it and sees it: nobody else is told
+        decision = Decision(act="suggest", reason=reason, detail=detail)
+    elif (
+        config.line(dialog.line_id).mode == "auto"
+        and bot_holds
+        and not dialog.auto_stopped
+        and not _asked_long_ago(context)
+        and reason != "not_understood"  # an answer out of form sends nothing by itself
+    ):
         decision = Decision(
             act="hand_over",
             reason=reason,
@@ -359,23 +417,26 @@ def _decided(
             suggestion = _suggest(passage, run, judgement, decision)
         _plan_message(passage, run, suggestion, decision)  # first: the client waits, the CRM not
         if judgement and context:
-            propose_values(passage.portal, dialog, run, judgement, config)
+            if run.trigger != Run.CHOSEN:  # the client may have corrected himself since
+                propose_values(passage.portal, dialog, run, judgement, config)
             count_uses(passage.portal, judgement.reply.sources)
             note_unanswered(run, context, judgement)
-        if suggestion and decision.act == "suggest":
-            _plan_whisper(passage, run, suggestion)
-        if decision.to_person and dialog.kind == Dialog.Kind.CHAT and not dialog.handed_over:
-            Delivery.objects.create(
-                portal=passage.portal, dialog=dialog, run=run, kind=Delivery.Kind.HAND_OVER
-            )
+        ready = suggestion and suggestion.state == Suggestion.State.READY
+        if suggestion and ready and run.trigger != Run.CHOSEN:
+            whispers.plan(dialog, run, suggestion, config)
+        if decision.to_person:
+            call_operators(dialog, run)
         if dialog.kind == Dialog.Kind.ROBOT:
             plan_robot_result(passage.portal, dialog, run)
-        if run.trigger == "regenerate":  # the client's own question, if any, still waits
+        if run.trigger in Run.ASKED:  # the client's own question, if any, still waits
             passage.lease.write(rev=F("rev") + 1)
         else:
             passage.lease.write(quiet_until=None, client_waits_since=None, rev=F("rev") + 1)
     dialog.refresh_from_db()
-    logger.info("decided", extra={"decision": decision.act, "reason": decision.reason})
+    told = {"decision": decision.act, "reason": decision.reason}
+    if run.saving:
+        told |= {"saving": run.saving, "model": run.model}
+    logger.info("decided", extra=told)
 
 
 def _suggest(passage: Passage, run: Run, judgement: Judgement, decision: Decision) -> Suggestion:
@@ -421,30 +482,6 @@ def _plan_message(
     )
 
 
-def _plan_whisper(passage: Passage, run: Run, suggestion: Suggestion) -> None:
-    """The suggestion inside the chat, where a test proved that it stays inside."""
-    dialog, portal = passage.dialog, passage.portal
-    if dialog.kind != Dialog.Kind.CHAT or not passage.config.line(dialog.line_id).whisper:
-        return
-    if dialog.line_id is None:
-        return
-    if not portal.lines.filter(line_id=dialog.line_id, whisper_tested_at__isnull=False).exists():
-        return
-    is_russian = portal.language == "ru"
-    Delivery.objects.create(
-        portal=portal,
-        dialog=dialog,
-        run=run,
-        suggestion=None,
-        kind=Delivery.Kind.WHISPER,
-        payload={
-            "text": suggestion.text,
-            "title": "Черновик ответа:" if is_russian else "Draft reply:",
-            "button": "Вставить" if is_russian else "Insert",
-        },
-    )
-
-
 def _note_steps(passage: Passage, run: Run) -> None:
     Run.objects.filter(pk=run.pk).update(
         steps_ms={**run.steps_ms, **passage.steps_ms}, rest_calls=run.rest_calls
@@ -471,12 +508,19 @@ def _situation(passage: Passage, context: Context, budget: spending.Budget) -> S
         handed_over=dialog.handed_over,
         auto_stopped=dialog.auto_stopped,
         blocked=dialog.blocked,
+        asked_long_ago=_asked_long_ago(context),
         file_unread=_only_a_file(dialog),
         working_hours_only=line.working_hours_only,
         line_open=is_open(passage.portal, dialog.line_id),
         stop_word=find_stop_word(context.client_texts, config.reply.stop_words),
-        budget_allows_auto=budget.allows_auto,
+        tight_limit="" if budget.allows_auto else budget.what,
     )
+
+
+def _asked_long_ago(context: Context) -> bool:
+    """A client who is answered hours late by a machine is worse off than with a person's reply."""
+    asked = [turn.at for turn in context.conversation if turn.author is Author.CLIENT and turn.at]
+    return bool(asked) and timezone.now() - asked[-1] > STALE_REPLY
 
 
 def _deadline_seconds(passage: Passage, run: Run) -> float | None:
@@ -544,5 +588,7 @@ def _quarantine_after_many(passage: Passage, error: Exception) -> datetime | Non
     if attempts < TOO_MANY_ATTEMPTS:
         passage.lease.write(attempts=attempts, problem=problem)
         return _in(RETRY_SECONDS[attempts - 1])
-    passage.lease.write(attempts=attempts, problem=problem, quarantined_at=timezone.now())
+    with transaction.atomic():
+        passage.lease.write(attempts=attempts, problem=problem, quarantined_at=timezone.now())
+        fail_call(passage.dialog)
     return None

@@ -13,6 +13,7 @@ from bx_gpt_app.assistant.models import Configuration
 from bx_gpt_app.common.database import give_back_connection
 from bx_gpt_app.portals.models import Portal
 from integrations.llm.failures import ModelFailed
+from integrations.llm.providers import Capabilities
 
 logger = logging.getLogger(__name__)
 
@@ -20,28 +21,25 @@ PROBED_FOR = timedelta(days=7)
 
 
 def probe_models(portal: Portal) -> dict[str, str]:
-    """Try every configured server and keep what it can do.
+    """Try every configured model and keep what its server can do.
 
-    Returns the codes of what failed, by place (main, fallback); a failed probe changes nothing.
+    Returns the codes of what failed, by place (main, fallback, cheaper); a failed probe changes
+    nothing.
     """
     config, _revision = store.load(portal)
     failed: dict[str, str] = {}
-    try:
-        servers = thinking.routes(portal, config)
-    except thinking.NoModel:
-        return {"main": "no_provider"}
-    found: dict[str, object] = {}
-    for place, server in zip(("main", "fallback"), servers, strict=False):
+    servers = thinking.servers(portal, config)
+    if "main" not in servers:
+        failed["main"] = "no_provider"
+    found: dict[str, Capabilities] = {}
+    for place, server in servers.items():
         give_back_connection(for_long=True)
         try:
-            found[place] = thinking.gateway().probe(server).model_dump(mode="json")
+            found[place] = thinking.gateway().probe(server)
         except ModelFailed as error:
             failed[place] = error.failure.code
     if found:
-        row, _created = Configuration.objects.get_or_create(portal=portal)
-        row.capabilities = {**row.capabilities, **found}
-        row.capabilities_at = timezone.now()
-        row.save(update_fields=["capabilities", "capabilities_at"])
+        thinking.keep_capabilities(portal, found)
     return failed
 
 

@@ -7,6 +7,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from bx_gpt_app.assistant.models import Delivery, Dialog, Event, Run
+from bx_gpt_app.assistant.returns import reopen_call
 from bx_gpt_app.assistant.tasks import wake_at
 
 BROKEN = (Delivery.State.FAILED, Delivery.State.UNSURE)
@@ -46,6 +47,7 @@ def retry_dialogs(dialogs: QuerySet[Dialog]) -> int:
                 quarantined_at=None, attempts=0, problem=""
             )
             if won:
+                reopen_call(pk)
                 _wake(pk)
         done += won
     return done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from django.utils.formats import get_format
 from django.utils.functional import Promise
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
@@ -26,7 +27,11 @@ DECISIONS: Mapping[str, Promise] = {
     "client_wrote_again": _("The client wrote again; the next run answers all messages together."),
     "stopped_in_chat": _("Automatic replies were stopped in this chat."),
     "messenger_closed": _("The messenger does not accept messages in this chat now."),
-    "budget": _("The spending limit is used up."),
+    "asked_long_ago": _(
+        "The client wrote more than 15 minutes before the assistant heard it: a person decides."
+    ),
+    "budget": _("The spending limit is used up: people answer."),
+    "budget_close": _("The spending limit is almost used up: nothing goes out by itself."),
     "stop_word": _("The client’s message has a stop word: such questions are left to people."),
     "plain_text_only": _(
         "The model did not keep to the answer’s form: its words may only be suggested."
@@ -54,6 +59,7 @@ DECISIONS: Mapping[str, Promise] = {
     "newer": _("A newer suggestion took its place."),
     "answered": _("The question was answered."),
     "colleague_answered": _("A colleague answered first."),
+    "whisper_off": _("Suggestions inside the chat were switched off on this line."),
 }
 """Codes of `decide`, `pipeline` and `deliver`; a model's failures come with sentences of their own.
 """
@@ -68,6 +74,7 @@ DELIVERIES: Mapping[str, Promise] = {
     "no_grant": _("The operator must open the assistant once more: his access has ended."),
     "grant_dead": _("Access has ended: an administrator must open the app."),
     "access_denied": _("Bitrix24 refused: this user may not do it."),
+    "chat_closed": _("The dialog is closed in Bitrix24, or the assistant was taken out of it."),
     "not_found": _("The item is no longer in the portal."),
     "sending_failed": _("The messenger did not take the message."),
     "error_method_not_found": _("The portal is too old for this: update it."),
@@ -145,12 +152,23 @@ def in_words(code: str, detail: str = "") -> str:
 
 
 def _detail(code: str, detail: str) -> str:
-    if code == "budget":
+    if code in ("budget", "budget_close"):
         return str(LIMITS.get(detail, detail))
     if code == "reply_in_doubt":
         kinds = dict.fromkeys(part.partition(":")[0].strip() for part in detail.split(", "))
         return ", ".join(str(DOUBTS[kind]).lower() for kind in kinds if kind in DOUBTS)
+    if code == "low_confidence":
+        return detail.replace(".", str(get_format("DECIMAL_SEPARATOR")))
     return detail
+
+
+def saving_in_words(limit: str) -> str:
+    """Why another model than usual answered; empty when it was the usual one."""
+    if not limit:
+        return ""
+    return gettext("Most of a limit is used up (%(limit)s), so the cheaper model was asked.") % {
+        "limit": LIMITS.get(limit, limit)
+    }
 
 
 def problem_in_words(problem: str) -> str:

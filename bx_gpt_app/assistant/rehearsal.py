@@ -139,13 +139,14 @@ def _shown(judgement: Judgement, config: PortalConfig, context: Context) -> Rehe
     stop_word = find_stop_word(context.client_texts, config.reply.stop_words)
     decision = decide(judgement, config, Situation(mode="auto", owner="bot", stop_word=stop_word))
     topic = config.topic(judgement.topic)
+    titles = {one.name: one.description or one.name for one in config.fields}
     return {
         "reply": judgement.reply.text,
         "band": str(judgement.reply.band),
         "doubts": [doubt.model_dump() for doubt in judgement.reply.doubts],
         "topic": topic.title if topic else "",
         "values": [
-            (value.field, value_in_words(value.value))
+            (titles.get(value.field, value.field), value_in_words(value.value))
             for value in judgement.values
             if value.value is not None
         ],

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import JsonValue
 
+from integrations.llm.question import OUT_OF_FORM
 from integrations.llm.values import Frozen, Usage, plain
 
 Verdict = Literal["right", "wrong", "missed", "invented", "rightly_empty"]
@@ -39,6 +40,8 @@ class CaseResult(Frozen):
     accepted: int = 0
     without_evidence: int = 0
     """Accepted values that the client's words do not carry: must be 0."""
+    reply: str = ""
+    """After the checks, as a client would get it."""
 
     @property
     def score(self) -> float:
@@ -47,15 +50,19 @@ class CaseResult(Frozen):
 
     @property
     def understood(self) -> bool:
-        return self.how not in ("plain", "failed")
+        return self.how not in (*OUT_OF_FORM, "failed")
 
     @property
     def failed(self) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if not check.ok)
 
+    @property
+    def passed(self) -> bool:
+        return not self.failed
+
     def in_words(self) -> str:
         """The line of the report."""
-        mark = "ok  " if not self.failed else "FAIL"
+        mark = "ok  " if self.passed else "FAIL"
         why = "; ".join(_miss(check) for check in self.failed)
         if not self.understood:
             why = "; ".join(filter(None, [f"model: {self.reason or self.how}", why]))
@@ -110,6 +117,19 @@ class Report(Frozen):
     def score(self) -> float:
         """Mean of the cases' scores."""
         return statistics.fmean(one.score for one in self.results) if self.results else 0.0
+
+    @property
+    def passed(self) -> int:
+        """Cases of which every expectation was met."""
+        return sum(one.passed for one in self.results)
+
+    @property
+    def all_fields(self) -> FieldScore:
+        """All fields counted together."""
+        scores = self.by_field.values()
+        return FieldScore(
+            **{key: sum(getattr(one, key) for one in scores) for key in FieldScore.model_fields}
+        )
 
     @property
     def by_field(self) -> dict[str, FieldScore]:
@@ -168,12 +188,7 @@ class Report(Frozen):
     @property
     def cost(self) -> dict[str, float]:
         """Money by currency; empty when no price is known."""
-        sums: dict[str, float] = {}
-        for one in self.results:
-            if one.usage.cost is not None:
-                currency = one.usage.currency
-                sums[currency] = sums.get(currency, 0.0) + one.usage.cost
-        return sums
+        return dict(self.usage.costs)
 
     def latency_ms(self, share: float) -> int:
         """Percentile of the answers' times, `share` from 0 to 1."""

@@ -7,10 +7,16 @@ from datetime import datetime
 from django.db import transaction
 
 from bx_gpt_app.assistant.models import (
+    CaseAnswer,
     Configuration,
+    Consent,
     Delivery,
+    Departure,
     Dialog,
+    Evaluation,
     Event,
+    Notice,
+    PortalCase,
     PromptVersion,
     Question,
     Snippet,
@@ -22,9 +28,14 @@ BATCH = 1000
 
 
 def forget_old(before: datetime) -> int:
-    """Delete old events, and dialogs nobody wrote in since `before` with all that is theirs."""
+    """Delete old events and answers to test cases, and dialogs nobody wrote in since `before` with
+    all that is theirs."""
     events = Event.objects.filter(received_at__lt=before, done_at__isnull=False)
     forgotten = events.filter(pk__in=list(events.values_list("pk", flat=True)[:BATCH])).delete()[0]
+    answers = CaseAnswer.objects.filter(asked_at__lt=before)
+    forgotten += answers.filter(pk__in=list(answers.values_list("pk", flat=True)[:BATCH])).delete()[
+        0
+    ]
     dialogs = Dialog.objects.filter(
         last_message_at__lt=before, due_at__isnull=True, leased_until__isnull=True
     ).exclude(deliveries__state__in=Delivery.OPEN)
@@ -46,6 +57,12 @@ def erase(portal: Portal) -> None:
             Dialog,
             Event,
             Configuration,
+            Consent,
+            Departure,
+            Notice,
+            Evaluation,
+            CaseAnswer,
+            PortalCase,
             PromptVersion,
             Question,
             Snippet,

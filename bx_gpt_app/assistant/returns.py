@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
 
 from bx_gpt_app.assistant.leases import Lease
 from bx_gpt_app.assistant.models import Call, Delivery, Dialog, FieldValue, Run
+from bx_gpt_app.assistant.reasons import in_words
 from bx_gpt_app.portals.models import Portal
-from integrations.bitrix24.crm import ItemRef
+from integrations.bitrix24.crm import COMPANY, CONTACT, DEAL, LEAD, ItemRef
+from integrations.llm.values import Band
+
+FAILED = "failed"
+_NAMED_TYPES = (LEAD, DEAL, CONTACT, COMPANY)
+"""The callers' names of types; all others are numbers to them (contract of /hooks/)."""
 
 
 def finish_call(dialog: Dialog, lease: Lease) -> None:
@@ -29,9 +36,41 @@ def finish_call(dialog: Dialog, lease: Lease) -> None:
         call.save(update_fields=["response"])
 
 
+def fail_call(dialog: Dialog) -> None:
+    """Tell a caller that his call has ended without a result; nothing if he has one already.
+
+    The answer has the keys of every other, so that it can be read without a look at `status`.
+    """
+    call = Call.objects.filter(dialog=dialog, response__isnull=True).first()
+    if call is None:
+        return
+    with translation.override(_language(dialog.portal)):
+        sentence = _("An error of our own: the portal’s administrator sees this call in the log.")
+    call.response = {
+        "id": str(call.pk),
+        "status": FAILED,
+        "reply": "",
+        "topic": None,
+        "fields": {},
+        "confidence": 0.0,
+        "needs_human": True,
+        "crm": None,
+        "error": "internal_error",
+        "error_description": sentence,
+    }
+    call.save(update_fields=["response"])
+
+
+def reopen_call(dialog_id: int) -> None:
+    """A failed call is worked at again: its caller may wait for the result."""
+    Call.objects.filter(dialog_id=dialog_id, response__status=FAILED).update(response=None)
+
+
 def answer_of(call: Call, dialog: Dialog, run: Run) -> dict[str, Any]:
     """The hook's reply (contract of /hooks/): what was found, and what the CRM took of it."""
     answer = run.answer or {}
+    # Bands come from rules, which have nothing to say against words that keep to no form.
+    unsure = _is_prose(run) and run.band == Band.CONFIDENT
     response: dict[str, Any] = {
         "id": str(call.pk),
         "status": "done",
@@ -39,15 +78,33 @@ def answer_of(call: Call, dialog: Dialog, run: Run) -> dict[str, Any]:
         "topic": run.topic or None,
         "fields": field_values(run),
         "confidence": round(run.confidence or 0.0, 2),
-        "band": run.band,
+        "band": Band.CHECK if unsure else run.band,
         "doubts": run.doubts,
-        "needs_human": bool(answer.get("needs_human", True)) or run.state == Run.State.FAILED,
+        "needs_human": _needs_human(run),
         "language": answer.get("language") or dialog.language,
-        "crm": _crm_report(dialog) if dialog.items else None,
+        "crm": _crm_report(call, dialog) if dialog.items else None,
     }
     if run.state == Run.State.FAILED:
         response["reason"] = run.reason
+        with translation.override(_language(dialog.portal)):
+            # What the model's server said is for the admin's screen.
+            detail = run.reason_detail if run.reason == "budget" else ""
+            response["error_description"] = in_words(run.reason, detail)
     return response
+
+
+def _is_prose(run: Run) -> bool:
+    return run.how == "plain"
+
+
+def _needs_human(run: Run) -> bool:
+    """Without an answer, or with one that kept to no form, only a person can tell what to do."""
+    asks_for_one = bool((run.answer or {}).get("needs_human", True))
+    return asks_for_one or run.state == Run.State.FAILED or _is_prose(run)
+
+
+def _language(portal: Portal) -> str:
+    return "ru" if portal.language == "ru" else "en"
 
 
 def field_values(run: Run) -> dict[str, Any]:
@@ -60,7 +117,7 @@ def field_values(run: Run) -> dict[str, Any]:
     return values
 
 
-def _crm_report(dialog: Dialog) -> dict[str, Any]:
+def _crm_report(call: Call, dialog: Dialog) -> dict[str, Any]:
     ref = ItemRef.parse(dialog.items[0])
     updated: list[str] = []
     skipped: dict[str, str] = {}
@@ -69,8 +126,10 @@ def _crm_report(dialog: Dialog) -> dict[str, Any]:
             updated += [name for name in (value.new_value or {}) if name not in updated]
         elif value.target:
             skipped[value.target] = value.reason or value.state
+    known = ref.entity_type_id in _NAMED_TYPES
     return {
-        "entity_type": ref.name,
+        "entity_type": call.request.get("entity_type")
+        or (ref.name if known else ref.entity_type_id),
         "entity_id": ref.item_id,
         "updated": updated,
         "skipped": {name: why for name, why in skipped.items() if name not in updated},
@@ -82,7 +141,6 @@ def plan_robot_result(portal: Portal, dialog: Dialog, run: Run) -> None:
     event = dialog.events.filter(kind="robot").first()
     if event is None or not event.payload.get("waits", True):
         return
-    answer = run.answer or {}
     failed = run.state == Run.State.FAILED
     Delivery.objects.create(
         portal=portal,
@@ -95,7 +153,7 @@ def plan_robot_result(portal: Portal, dialog: Dialog, run: Run) -> None:
                 "reply": run.reply,
                 "topic": run.topic,
                 "confidence": round(run.confidence or 0.0, 2),
-                "needs_human": "Y" if failed or answer.get("needs_human") else "N",
+                "needs_human": "Y" if _needs_human(run) else "N",
                 "error": run.reason if failed else "",
             },
             "log": f"{run.topic or '—'}, {run.confidence or 0:.2f}, {timezone.now():%H:%M:%S}",

@@ -78,10 +78,9 @@ def figures(portal: Portal, since: datetime, until: datetime | None = None) -> F
         taken=Count("pk", filter=BY_PERSON & TAKEN),
         unedited=Count("pk", filter=BY_PERSON & TAKEN & UNEDITED & Q(rating__gte=0)),
     )
-    zone = timezone.get_default_timezone()
-    rows = Spending.objects.filter(portal=portal, day__gte=since.astimezone(zone).date())
+    rows = Spending.objects.filter(portal=portal, day__gte=_spent_on(since))
     if until is not None:
-        rows = rows.filter(day__lt=until.astimezone(zone).date())
+        rows = rows.filter(day__lt=_spent_on(until))
     return Figures(
         suggestions=counted["all"],
         automatic=counted["automatic"],
@@ -91,6 +90,12 @@ def figures(portal: Portal, since: datetime, until: datetime | None = None) -> F
         cost=money(rows),
         tokens=_tokens(rows),
     )
+
+
+def _spent_on(midnight: datetime) -> date:
+    """The day of spending that a day of the person who looks is shown with: that of the same date,
+    or the host's newest while his own date is ahead of it."""
+    return min(timezone.localdate(midnight), spending_day())
 
 
 def _made(portal: Portal, since: datetime, until: datetime | None) -> QuerySet[Suggestion]:

@@ -94,8 +94,18 @@ def change(portal: Portal, *, by: str, **parts: Any) -> PortalConfig:
     return new
 
 
-def publish_prompt(portal: Portal, text: str, *, note: str, author: str) -> PromptVersion:
-    """A new active version; earlier ones stay as they were."""
+def publish_prompt(
+    portal: Portal,
+    text: str,
+    *,
+    note: str,
+    author: str,
+    score: dict[str, int] | None = None,
+) -> PromptVersion:
+    """A new active version; earlier ones stay as they were.
+
+    `score` is what the portal's test cases said of the text, None when they were not asked.
+    """
     with transaction.atomic():
         Portal.objects.select_for_update().get(pk=portal.pk)
         # The draft's number is the one it is published under.
@@ -109,6 +119,7 @@ def publish_prompt(portal: Portal, text: str, *, note: str, author: str) -> Prom
             note=note[:200],
             author=author[:160],
             active=True,
+            score=score,
         )
 
 

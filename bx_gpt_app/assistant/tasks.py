@@ -32,12 +32,14 @@ def wake_at(dialog_id: int, at: datetime | None = None) -> None:
 @task(priority=10)
 def sweep() -> int:
     """Wake everything that is due and unleased: what a dead process or a lost task left behind."""
-    from bx_gpt_app.assistant import leases
+    from bx_gpt_app.assistant import comparison, leases
 
     leases.repair()
     due = leases.due_everywhere(SWEEP_LIMIT)
     for dialog_id in due:
         wake_at(dialog_id)
+    for portal_id in comparison.abandoned():
+        comparison.go_on.enqueue(portal_id)
     return len(due)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 
-from bx_gpt_app.assistant import store
+from bx_gpt_app.assistant import consents, store
 from bx_gpt_app.assistant.circuit import DatabaseCircuit
-from bx_gpt_app.assistant.config import ModelConfig, PortalConfig
+from bx_gpt_app.assistant.config import ModelConfig, PortalConfig, RouteConfig
 from bx_gpt_app.assistant.models import Configuration
+from bx_gpt_app.assistant.places import DatabasePlaces
 from bx_gpt_app.common.database import give_back_connection
 from bx_gpt_app.flow import Context, Judgement
 from bx_gpt_app.portals.clients import address_guard
@@ -28,31 +30,83 @@ from integrations.llm.values import Answer, CheckedValue, Source
 @cache
 def gateway() -> Gateway:
     """One per process: its event loop and its HTTP clients are shared by all threads."""
-    return Gateway(circuit=DatabaseCircuit(), address_guard=address_guard())
+    return Gateway(
+        circuit=DatabaseCircuit(), places=DatabasePlaces(), address_guard=address_guard()
+    )
 
 
 class NoModel(Exception):
     """The portal has no model and the host offers none: the admin must enter a key."""
 
 
-def routes(portal: Portal, config: PortalConfig) -> list[Provider]:
-    """The model servers to ask, in order.
+def routes(portal: Portal, config: PortalConfig, *, saving: bool = False) -> list[Provider]:
+    """The model servers to ask, in order. `saving`: the cheaper model first, if there is one.
 
     Raises: NoModel.
     """
-    row = Configuration.objects.filter(pk=portal.pk).first()
-    found = [_provider(row, config.llm, fallback=False)]
-    if config.llm.fallback:
-        found.append(_provider(row, config.llm.fallback, fallback=True))
-    usable = [one for one in found if one is not None]
+    found = servers(portal, config)
+    order = ("main", "fallback")
+    if saving and "cheaper" in found:
+        cheaper_is_the_second = config.llm.cheaper and config.llm.cheaper.server == "fallback"
+        order = ("cheaper", "main") if cheaper_is_the_second else ("cheaper", "fallback")
+    usable = [found[place] for place in order if place in found]
     if not usable:
         raise NoModel
     return usable
 
 
-def _provider(row: Configuration | None, model: ModelConfig, *, fallback: bool) -> Provider | None:
-    """A configured server. The host's key goes to the host's server only, a portal's to its own."""
-    key = store.api_key_for(row, model, fallback=fallback)
+def servers(portal: Portal, config: PortalConfig) -> dict[str, Provider]:
+    """Every usable model by its place: main, fallback, cheaper."""
+    row = Configuration.objects.filter(pk=portal.pk).first()
+    wanted: dict[str, ModelConfig] = {"main": config.llm}
+    if config.llm.fallback:
+        wanted["fallback"] = config.llm.fallback
+    if cheaper := cheaper_model(config.llm):
+        wanted["cheaper"] = cheaper
+    found: dict[str, Provider] = {}
+    for place, model in wanted.items():
+        server = provider_of(portal, row, model, config, place=place)
+        if server is not None:
+            found[place] = server
+    return found
+
+
+def cheaper_model(route: RouteConfig) -> ModelConfig | None:
+    """What saves money, as a whole server: the first or the second one with another model."""
+    if route.cheaper is None:
+        return None
+    of_second = route.cheaper.server == "fallback"
+    server = route.fallback if of_second else route
+    if server is None:
+        return None
+    told: dict[str, Any] = {name: getattr(server, name) for name in ModelConfig.model_fields}
+    if route.cheaper.model and route.cheaper.model != server.model:
+        # The server's prices are those of its own model.
+        told |= {"model": route.cheaper.model, "prices": None}
+    if route.cheaper.prices:
+        told["prices"] = route.cheaper.prices
+    return ModelConfig.model_construct(**told)
+
+
+def provider_of(
+    portal: Portal,
+    row: Configuration | None,
+    model: ModelConfig,
+    config: PortalConfig,
+    *,
+    place: str,
+    typed_key: str = "",
+    typed_headers: Mapping[str, str] | None = None,
+) -> Provider | None:
+    """A configured server. The host's key goes to the host's server only, a portal's to its own.
+
+    `typed_key` and `typed_headers` stand in a form and are not stored yet.
+    """
+    cheaper = config.llm.cheaper
+    second = place == "fallback" or (
+        place == "cheaper" and cheaper is not None and cheaper.server == "fallback"
+    )
+    key = typed_key or store.api_key_for(row, model, fallback=second)
     if model.base_url is None:
         key = key or settings.OPENAI_API_KEY
         base_url = settings.OPENAI_BASE_URL
@@ -62,20 +116,20 @@ def _provider(row: Configuration | None, model: ModelConfig, *, fallback: bool) 
         base_url = model.base_url
         if not key and model.origin == _origin(settings.OPENAI_BASE_URL):
             key = settings.OPENAI_API_KEY
-    learned = (row.capabilities if row else {}).get("fallback" if fallback else "main")
-    more: dict[str, Any] = {"extra_headers": store.secret_headers_for(row, model)}
+    headers = typed_headers if typed_headers is not None else store.secret_headers_for(row, model)
+    more: dict[str, Any] = {"extra_headers": headers, "project": model.project or ""}
     if model.ca_bundle:
         more["ca_bundle"] = model.ca_bundle
     if model.prices:
         more["prices"] = Prices(**model.prices.model_dump())
     if model.data_leaves_country is not None:
         more["leaves_country"] = model.data_leaves_country
-    if learned:
+    if learned := (row.capabilities if row else {}).get(place):
         more["capabilities"] = Capabilities.model_validate(learned)
-    for name in ("max_in_flight", "deadline_seconds"):
+    for name in ("max_in_flight", "deadline_seconds", "max_input_chars"):
         if getattr(model, name) is not None:
             more[name] = getattr(model, name)
-    return provider(
+    server = provider(
         base_url=base_url,
         model=model.model or settings.OPENAI_MODEL,
         api_key=key,
@@ -83,6 +137,16 @@ def _provider(row: Configuration | None, model: ModelConfig, *, fallback: bool) 
         temperature=model.temperature,
         **more,
     )
+    return server.model_copy(update={"mask": _masks(portal, config, model, server)})
+
+
+def _masks(portal: Portal, config: PortalConfig, model: ModelConfig, server: Provider) -> bool:
+    """Is personal data hidden from this server? Always, until somebody has agreed to the journey of
+    clients' words out of the house."""
+    wanted = model.mask_personal_data
+    if wanted is None:
+        wanted = config.privacy.mask_personal_data
+    return wanted or not consents.covered(portal, server)
 
 
 def _keyless(base_url: str) -> bool:
@@ -94,17 +158,23 @@ def _origin(url: str) -> str:
     return ModelConfig(base_url=url).origin
 
 
-def keep_learned(portal: Portal, result: Result, providers: list[Provider]) -> None:
+def keep_learned(portal: Portal, config: PortalConfig, result: Result) -> None:
     """The server turned out to be able to do more or less than was known: start from there next
     time."""
-    if result.capabilities_learned is None:
+    if result.capabilities_learned is None or not result.bills:
         return
+    answered = result.bills[-1]
+    for place, server in servers(portal, config).items():
+        if (server.origin, server.model) == (answered.origin, answered.model):
+            keep_capabilities(portal, {place: result.capabilities_learned})
+            return
+
+
+def keep_capabilities(portal: Portal, found: Mapping[str, Capabilities]) -> None:
+    """Place → what the server there can do."""
     row, _created = Configuration.objects.get_or_create(portal=portal)
-    place = "main" if (result.model, result.provider_kind) == (
-        providers[0].model, providers[0].kind
-    ) else "fallback"  # fmt: skip
-    learned = result.capabilities_learned.model_dump(mode="json")
-    row.capabilities = {**row.capabilities, place: learned}
+    known = {place: one.model_dump(mode="json") for place, one in found.items()}
+    row.capabilities = {**row.capabilities, **known}
     row.capabilities_at = timezone.now()
     row.save(update_fields=["capabilities", "capabilities_at"])
 

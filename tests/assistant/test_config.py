@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from django.db import connection
 
 from bx_gpt_app.assistant import store, thinking
@@ -262,3 +263,78 @@ def test_changed_prompt_becomes_a_new_version_and_unchanged_snippets_keep_their_
 
     assert list(PromptVersion.objects.values_list("number", "active")) == [(2, True), (1, False)]
     assert list(Snippet.objects.values_list("pk", "url")) == [(kept, "https://x.example")]
+
+
+# ---- keys beyond the documented ones ----
+
+SERVER_KEYS = ["base_url", "api_key", "model", "temperature", "fallback"]
+
+
+def test_a_file_shows_further_keys_of_the_model_only_where_they_are_set():
+    plain = yaml.safe_load(write_yaml(read_yaml(EXAMPLE)))
+    full = read_yaml(
+        EXAMPLE.replace(
+            "  fallback: null",
+            "  project: b1g\n  max_input_chars: 9000\n  mask_personal_data: false\n"
+            "  fallback: {base_url: https://two.example/v1, model: m, project: p}\n"
+            "  cheaper: {model: small, prices: {input: 1, output: 2, currency: RUB}}",
+        ).replace("  monthly_tokens: null", "  daily_cost: 5\n  currency: RUB\n  rates: {USD: 90}")
+    )
+
+    assert list(plain["llm"]) == SERVER_KEYS
+    assert list(plain["limits"]) == ["monthly_tokens", "requests_per_minute"]
+    assert list(plain["privacy"]) == ["mask_personal_data"]
+    assert read_yaml(write_yaml(full)) == full
+    assert (full.llm.project, full.llm.fallback.project) == ("b1g", "p")
+    assert full.limits.rates == {"USD": 90}
+
+
+def test_import_of_an_export_with_every_key_changes_nothing(db):
+    portal = make_portal()
+    configure(
+        portal,
+        llm={
+            "base_url": "https://one.example/v1", "model": "m", "project": "b1g",
+            "api_key": "sk-1", "extra_headers": {"X-A": "b"}, "mask_personal_data": True,
+            "fallback": {"base_url": "https://two.example/v1", "model": "n"},
+            "cheaper": {"server": "fallback", "model": "o"},
+        },
+        limits={"monthly_cost": 10, "currency": "RUB", "rates": {"USD": 90}},
+    )  # fmt: skip
+    before = Configuration.objects.get()
+
+    changed = store.save(portal, read_yaml(write_yaml(store.load_whole(portal))), by="file")
+
+    after = Configuration.objects.get()
+    assert not changed
+    assert (after.revision, after.secret_headers) == (before.revision, before.secret_headers)
+
+
+def test_a_file_that_names_another_server_brings_nothing_along_from_the_old_one():
+    old = read_yaml(
+        "llm: {base_url: https://one.example/v1, model: m, preset: deepseek, project: b1g,"
+        " prices: {input: 1, output: 1}, fallback: {base_url: https://two.example/v1, model: n}}"
+    )
+
+    moved = read_yaml("llm: {base_url: https://three.example/v1, model: k}", onto=old)
+    same = read_yaml("llm: {base_url: https://one.example/v1/, model: k}", onto=old)
+
+    assert (moved.llm.preset, moved.llm.project, moved.llm.prices) == (None, None, None)
+    assert moved.llm.fallback == old.llm.fallback
+    assert (same.llm.model, same.llm.preset, same.llm.project) == ("k", "deepseek", "b1g")
+
+
+@pytest.mark.parametrize(
+    ("llm", "path"),
+    [
+        ("cheaper: {server: fallback}", "llm.cheaper"),
+        ("cheaper: {server: main}", "llm.cheaper"),
+        ("extra_headers: {'X A': b}", "llm.extra_headers"),
+        ('extra_headers: {X-A: "b\\nHost: evil"}', "llm.extra_headers"),
+    ],
+)
+def test_what_cannot_work_of_a_model_is_told(llm, path):
+    with pytest.raises(ConfigProblems) as wrong:
+        read_yaml(f"llm: {{base_url: https://one.example/v1, model: m, {llm}}}")
+
+    assert all(problem.startswith(path) for problem in wrong.value.problems)

@@ -69,9 +69,9 @@ PRICE = Doubt(kind="price", text="9 900 ₽")
         ),
         (
             judgement(),
-            Situation(mode="auto", owner="bot", budget_allows_auto=False),
+            Situation(mode="auto", owner="bot", tight_limit="daily_cost"),
             "suggest",
-            "budget",
+            "budget_close",
         ),
         (
             judgement(),

@@ -44,7 +44,7 @@ def judged(expect, answer=None, *, text=TEXT, words="", **result):
         "answer": Answer.model_validate(answer) if answer is not None else None,
         "text": words,
         "how": "json_schema" if answer is not None else "failed",
-        "usage": Usage(prompt_tokens=100, completion_tokens=20, cost=0.01),
+        "usage": Usage(prompt_tokens=100, completion_tokens=20, costs={"USD": 0.01}),
         "latency_ms": 800,
     }
     case = Case.model_validate({"text": text, "expect": expect})

@@ -11,7 +11,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from bx_gpt_app.assistant import evaluation, store, thinking
+from bx_gpt_app.assistant import evaluation, portal_cases, store, thinking
 from bx_gpt_app.assistant.cases import read_cases
 from bx_gpt_app.assistant.models import Delivery, Dialog, Run, Snippet, Spending
 from integrations.llm.local_model import LocalModel
@@ -178,6 +178,18 @@ def test_mistakes_of_the_cases_are_told_all_at_once(portal, tmp_path):
 
     assert len(str(caught.value).splitlines()) == 3
     assert Spending.objects.count() == 0
+
+
+def test_without_a_file_the_portals_own_cases_are_asked(portal):
+    with pytest.raises(CommandError, match="no test cases of its own") as caught:
+        evaluate()
+    cases = read_cases(CASES, store.load(portal)[0])
+    portal_cases.add(portal, cases, origin="typed", by="x")
+
+    text = evaluate("--limit", "2")
+
+    assert caught.value.returncode == 2
+    assert "over 2 cases" in text
 
 
 def test_unknown_portal_is_one_sentence(db, cases_file):

@@ -16,9 +16,9 @@ from django.conf import settings as django_settings
 from django.db import connection
 
 from bx_gpt_app.portals.models import CallBudget
-from tests.stories.conftest import World, model, world
+from tests.stories.conftest import World, model, portal_options, world
 
-__all__ = ["model", "world"]  # fixtures
+__all__ = ["model", "portal_options", "world"]  # fixtures
 ROOT = Path(__file__).resolve().parent.parent.parent
 HOURS = {"title": "Режим работы", "text": "Мы работаем Пн–Пт с 9:00 до 18:00."}
 

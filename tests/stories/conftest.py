@@ -98,8 +98,16 @@ def model() -> Iterator[LocalModel]:
 
 
 @pytest.fixture
-def world(transactional_db, live_server, model, settings) -> Iterator[World]:
-    options = PortalOptions(app_base_url=live_server.url, app_code="default", rate=None)
+def portal_options() -> dict:
+    """What is special about the portal of a story; a test parametrises it."""
+    return {}
+
+
+@pytest.fixture
+def world(transactional_db, live_server, model, settings, portal_options) -> Iterator[World]:
+    options = PortalOptions(
+        app_base_url=live_server.url, app_code="default", rate=None, **portal_options
+    )
     with LocalPortal(options) as b24:
         settings.PUBLIC_URL = live_server.url
         settings.B24_OAUTH_URL = [b24.oauth_url]

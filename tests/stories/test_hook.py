@@ -6,7 +6,9 @@ import threading
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
+from bx_gpt_app.assistant import quarantine
 from bx_gpt_app.assistant.models import Call, Dialog
 
 
@@ -179,7 +181,7 @@ def test_quota_of_calls_a_minute_is_a_429_that_says_when(hook):
     assert int(second["Retry-After"]) > 0
 
 
-def test_model_that_is_down_still_gives_the_data(hook, monkeypatch):
+def test_model_that_is_down_still_gives_the_data_and_says_why_there_is_no_more(hook, monkeypatch):
     from datetime import timedelta
 
     from bx_gpt_app.assistant import pipeline
@@ -191,5 +193,89 @@ def test_model_that_is_down_still_gives_the_data(hook, monkeypatch):
 
     assert answer["status"] == "done"
     assert answer["needs_human"] is True
+    assert answer["band"] == "unsure"
     assert answer["fields"]["phone"] == "+79161234567"
     assert answer["reason"]
+    assert answer["error_description"].endswith(".")
+
+
+def test_words_without_a_form_are_left_to_a_person(hook):
+    hook.world.model.set(mode="text")
+
+    answer = hook({"text": "Здравствуйте, подскажите, пожалуйста"}).json()
+
+    assert answer["reply"]
+    assert answer["confidence"] == 0.0
+    assert answer["needs_human"] is True
+    assert answer["band"] != "confident"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"), [(147, 147), ("147", "147"), ("Lead", "lead"), (1, 1)], ids=repr
+)
+def test_type_of_the_item_comes_back_as_it_was_asked(hook, asked, told):
+    answer = hook({"text": "Здравствуйте", "entity_type": asked, "entity_id": 5}).json()
+
+    assert answer["crm"]["entity_type"] == told
+    assert answer["crm"]["entity_id"] == 5
+
+
+def quarantined_call(world, client):
+    """A call whose row holds what no code can read, worked at until workers gave it up."""
+    world.configure(mode="suggest")
+    headers = {"Authorization": f"Bearer {world.portal.issue_hook_token()}"}
+    url = f"/hooks/{world.portal.public_id}/"
+    pending = client.post(url, {"text": "Звоните: +7 916 123-45-67", "wait": 0}, headers=headers)
+    Dialog.objects.update(items=["NONSENSE"])
+    for _attempt in range(5):
+        Dialog.objects.update(due_at=timezone.now())
+        world.work()
+    assert Dialog.objects.get().quarantined_at
+    return lambda: client.get(pending.json()["url"], headers=headers)
+
+
+def test_call_that_workers_gave_up_fails_for_its_caller_and_goes_on_when_it_is_retried(
+    world, client
+):
+    fetch = quarantined_call(world, client)
+
+    failed = fetch()
+    Dialog.objects.update(items=[])
+    quarantine.retry_dialogs(Dialog.objects.all())
+    retried = fetch()
+    world.work()
+    done = fetch()
+
+    assert failed.json()["status"] == "failed"
+    assert failed.json()["error"] == "internal_error"
+    assert failed.json()["error_description"]
+    assert failed.json()["needs_human"] is True
+    assert (retried.status_code, retried.json()["status"]) == (202, "pending")
+    assert (done.status_code, done.json()["status"]) == (200, "done")
+    assert done.json()["fields"]["phone"] == "+79161234567"
+
+
+def test_call_that_an_administrator_closes_stays_failed(world, client):
+    fetch = quarantined_call(world, client)
+
+    quarantine.close_dialogs(Dialog.objects.all(), "a test")
+
+    assert fetch().json()["status"] == "failed"
+
+
+def test_call_of_a_portal_that_does_not_work_any_more_is_not_pending_for_ever(world, client):
+    world.configure(mode="suggest")
+    portal = world.portal
+    headers = {"Authorization": f"Bearer {portal.issue_hook_token()}"}
+    url = f"/hooks/{portal.public_id}/"
+    pending = client.post(url, {"text": "Здравствуйте", "wait": 0}, headers=headers).json()
+    portal.paused = True
+    portal.save(update_fields=["paused"])
+
+    told = client.get(pending["url"], headers=headers)
+    portal.paused = False
+    portal.save(update_fields=["paused"])
+
+    assert (told.status_code, told.json()["error"]) == (503, "portal_not_working")
+    assert int(told["Retry-After"]) > 0
+    assert client.get(pending["url"], headers=headers).status_code == 202

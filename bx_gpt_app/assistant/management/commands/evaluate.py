@@ -10,10 +10,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from bx_gpt_app.assistant import evaluation, store
-from bx_gpt_app.assistant.cases import CasesProblems, read_cases
+from bx_gpt_app.assistant.cases import Case, CasesProblems, read_cases
+from bx_gpt_app.assistant.portal_cases import case_of
 from bx_gpt_app.assistant.report import CaseResult, Report
 from bx_gpt_app.common.files import UnreadableFile, read_text
 from bx_gpt_app.portals.find import PortalNotFound, find_portal
+from bx_gpt_app.portals.models import Portal
 
 WRONG_INPUT = 2
 BELOW_MINIMUM = 1
@@ -23,7 +25,8 @@ HELP = """\
 Ask the portal's model about labelled cases and judge the answers as in a real dialog, without
 touching chats or CRM. The calls are paid for like any other.
 
-CASES is a YAML list (- reads standard input):
+CASES is a YAML list (- reads standard input); without it the portal's own test cases are asked,
+those of its settings under "Prompts":
 
   - text: Здравствуйте, это Анна, +7 916 123-45-67. Когда придёт мастер?
     expect: {topic: service, fields: {name: Анна, phone: "+79161234567", email: null},
@@ -51,7 +54,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("member_id", metavar="MEMBER_ID")
-        parser.add_argument("cases", metavar="CASES", help="YAML file, or - for standard input")
+        parser.add_argument(
+            "cases",
+            metavar="CASES",
+            nargs="?",
+            help="YAML file, or - for standard input; without it the portal's own cases",
+        )
         parser.add_argument("--app", default="", help="code of the app registration")
         parser.add_argument("--min-score", type=float, help="from 0 to 1")
         parser.add_argument("--limit", type=int, help="only the first N cases")
@@ -79,7 +87,11 @@ class Command(BaseCommand):
         try:
             portal = find_portal(options["member_id"], options["app"])
             config, _revision = store.load(portal)
-            cases = read_cases(_text_of(options["cases"]), config)[: options["limit"]]
+            if options["cases"] is None:
+                cases = _stored(portal)
+            else:
+                cases = read_cases(_text_of(options["cases"]), config)
+            cases = cases[: options["limit"]]
             show = _Lines(self, quiet=options["json"] == "-")
             try:
                 return evaluation.run(portal, config, cases, progress=show)
@@ -104,6 +116,13 @@ class Command(BaseCommand):
             raise CommandError(
                 f"{path} cannot be written: {error.strerror}.", returncode=WRONG_INPUT
             ) from None
+
+
+def _stored(portal: Portal) -> list[Case]:
+    cases = [case_of(row) for row in portal.cases.all()]
+    if not cases:
+        raise CasesProblems(["The portal has no test cases of its own: name a file."])
+    return cases
 
 
 def _text_of(path: str) -> str:

@@ -27,7 +27,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         failed = probe_models(portal)
         row = Configuration.objects.filter(pk=portal.pk).first()
-        for place in ("main", "fallback"):
+        for place in ("main", "fallback", "cheaper"):
             known = (row.capabilities if row else {}).get(place)
             if place in failed:
                 told = SENTENCES.get(failed[place], (failed[place], failed[place]))[1]
