@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -14,9 +16,11 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.html import format_html_join
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext
 
 from bx_gpt_app.assistant import lines, statistics, store
 from bx_gpt_app.assistant.admin import ReadOnly
@@ -28,6 +32,7 @@ from bx_gpt_app.assistant.config import (
     read_yaml,
 )
 from bx_gpt_app.assistant.models import Delivery, Dialog, Run, Spending
+from bx_gpt_app.portals.bindings import missing_scopes
 from bx_gpt_app.portals.models import Grant, Line, Portal
 from bx_gpt_app.portals.tasks import leave, rebind
 from bx_gpt_app.screens.settings.page import money_of
@@ -38,10 +43,20 @@ if TYPE_CHECKING:
 else:
     _Inline = admin.TabularInline
 
-PARTS = (
-    "prompt", "topics", "fields", "mappings", "crm", "reply", "knowledge", "privacy", "limits",
-    "llm", "channels", "language",
-)  # fmt: skip
+PARTS: Mapping[str, Promise] = {
+    "prompt": gettext_lazy("Prompt"),
+    "topics": gettext_lazy("Topics"),
+    "fields": gettext_lazy("Fields that are looked for"),
+    "mappings": gettext_lazy("Where fields go in the CRM"),
+    "crm": gettext_lazy("Writing into the CRM"),
+    "reply": gettext_lazy("Replies"),
+    "knowledge": gettext_lazy("Knowledge base"),
+    "privacy": gettext_lazy("Personal data"),
+    "limits": gettext_lazy("Limits"),
+    "llm": gettext_lazy("Model, without its key"),
+    "channels": gettext_lazy("Letters and web forms"),
+    "language": gettext_lazy("Language of replies"),
+}
 """What can be pushed. Lines and their modes stay: every portal numbers its own."""
 
 
@@ -49,18 +64,18 @@ class PushForm(forms.Form):
     """Which configuration, and which parts of it."""
 
     source = forms.ModelChoiceField(
-        label="From the portal",
+        label=gettext_lazy("From the portal"),
         queryset=Portal.objects.exclude(state=Portal.State.GONE).order_by("domain"),
         required=False,
     )
     text = forms.CharField(
-        label="Or a configuration file",
+        label=gettext_lazy("Or a configuration file"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 12, "cols": 100, "spellcheck": "false"}),
     )
     parts = forms.MultipleChoiceField(
-        label="Parts",
-        choices=[(name, name) for name in PARTS],
+        label=gettext_lazy("Parts"),
+        choices=list(PARTS.items()),
         widget=forms.CheckboxSelectMultiple,
         initial=["prompt", "topics", "fields", "mappings"],
     )
@@ -91,7 +106,7 @@ class EraseForm(forms.Form):
     """The portal's address, typed by hand: erasing cannot be undone."""
 
     typed = forms.CharField(
-        label="Address of the portal", widget=forms.TextInput({"autocomplete": "off"})
+        label=gettext_lazy("Address of the portal"), widget=forms.TextInput({"autocomplete": "off"})
     )
 
     def __init__(self, *args: Any, portal: Portal, **options: Any) -> None:
@@ -127,21 +142,25 @@ class LineInline(_Inline):
         return False
 
 
+admin.site.enable_nav_sidebar = False  # the lists need the width
+admin.site.site_header = admin.site.site_title = gettext_lazy("AI colleague: host")
+admin.site.index_title = gettext_lazy("All portals of this server")
+
+
 @admin.register(Portal)
 class PortalAdmin(ReadOnly):
-    list_display = (
-        "domain", "registration", "how_it_is", "last_event_at", "queue", "errors", "month", "stuck",
-    )  # fmt: skip
+    list_display = ("domain", "how_it_is", "heard", "queue", "errors", "month", "stuck")
+    ordering = ("domain",)
     list_filter = ("state", "paused", "registration")
     search_fields = ("domain", "member_id", "public_id")
     list_select_related = ("registration",)
     actions = ("pause", "resume", "rebind", "end_sessions", "erase", "push")
     inlines = (GrantInline, LineInline)
     fields = (
-        "domain", "member_id", "public_id", "registration", "state", "state_reason",
-        "state_changed_at", "paused", "scope", "licence", "app_version", "language", "time_zone",
-        "bot_id", "bot_api", "bindings", "session_epoch", "installed_at", "uninstalled_at",
-        "last_event_at", "last_call_at", "down_since", "last_error", "last_error_at",
+        "domain", "state", "state_reason", "state_changed_at", "paused", "last_event_at",
+        "last_call_at", "down_since", "last_error", "last_error_at", "permissions", "bound",
+        "bot_id", "bot_api", "licence", "app_version", "language", "time_zone", "registration",
+        "member_id", "public_id", "session_epoch", "installed_at", "uninstalled_at",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Portal]:
@@ -170,68 +189,113 @@ class PortalAdmin(ReadOnly):
         )
         return portals
 
-    @admin.display(description="state")
+    @admin.display(description=gettext_lazy("state"), ordering="state")
     def how_it_is(self, row: Portal) -> str:
-        return (
-            f"{row.get_state_display()}, {_('paused')}" if row.paused else row.get_state_display()
-        )
+        """In short: what follows from the state is on the portal's own page."""
+        state = row.get_state_display().partition(":")[0]
+        return f"{state}, {_('paused')}" if row.paused else state
 
-    @admin.display(description="queue")
+    @admin.display(description=gettext_lazy("last event"), ordering="last_event_at")
+    def heard(self, row: Portal) -> str:
+        return _ago(row.last_event_at)
+
+    @admin.display(description=gettext_lazy("permissions"))
+    def permissions(self, row: Portal) -> str:
+        missing = missing_scopes(row)
+        told = ", ".join(row.scope)
+        return f"{told}; {_('missing:')} {', '.join(missing)}" if missing else told
+
+    @admin.display(description=gettext_lazy("what is bound"))
+    def bound(self, row: Portal) -> str:
+        counts = Counter(name.partition(" ")[0] for name in row.bindings.get("bound") or [])
+        words = {
+            "event": _("events"),
+            "placement": _("panels"),
+            "robot": _("robots"),
+            "bot": _("bot"),
+        }
+        parts = [f"{words.get(kind, kind)}: {count}" for kind, count in counts.items()]
+        refused = [f"{name} ({why})" for name, why in row.bindings.get("failed") or []]
+        if refused:
+            parts.append(f"{_('refused:')} {', '.join(refused)}")
+        return "; ".join(parts)
+
+    @admin.display(description=gettext_lazy("queue"))
     def queue(self, row: Any) -> str:
         if not row.due_count:
             return "0"
-        return _("%(n)s, oldest %(age)s") % {"n": row.due_count, "age": timesince(row.due_since)}
+        age = timesince(row.due_since, depth=1)
+        return _("%(n)s, oldest %(age)s") % {"n": row.due_count, "age": age}
 
-    @admin.display(description="failed, 24 h")
+    @admin.display(description=gettext_lazy("failed, 24 h"))
     def errors(self, row: Any) -> str:
         if not row.run_count:
             return "—"
         share = round(100 * (row.failed_count or 0) / row.run_count)
         return f"{row.failed_count or 0} / {row.run_count} ({share} %)"
 
-    @admin.display(description="spent this month")
+    @admin.display(description=gettext_lazy("spent this month"))
     def month(self, row: Any) -> str:
         since = statistics.spending_day().replace(day=1)
         rows = Spending.objects.filter(portal=row, day__gte=since)
         return money_of(statistics.money(rows)) if row.month_tokens else "—"
 
-    @admin.display(description="quarantine")
-    def stuck(self, row: Any) -> int:
-        return int(row.stuck_count + row.broken_count)
+    @admin.display(description=gettext_lazy("quarantine"))
+    def stuck(self, row: Any) -> str:
+        """Dialogs and deliveries that wait for a person, with the lists where they are repeated."""
+        places = (
+            ("assistant_dialog", row.stuck_count, pgettext("a list of them", "dialogs")),
+            ("assistant_delivery", row.broken_count, _("deliveries")),
+        )
+        shown = [
+            (f"{reverse(f'admin:{name}_changelist')}?stuck=1&portal__id__exact={row.pk}", what, n)
+            for name, n, what in places
+            if n
+        ]
+        return format_html_join(", ", '<a href="{}">{}: {}</a>', shown) if shown else "0"
 
     # ---- acts ----
 
-    @admin.action(description="Pause: stop all work", permissions=["act"])
+    @admin.action(description=gettext_lazy("Pause: stop all work"), permissions=["act"])
     def pause(self, request: HttpRequest, queryset: QuerySet[Portal]) -> None:
+        self._noted(request, queryset, _("Paused."))
         self._said(request, _bare(queryset).update(paused=True))
 
-    @admin.action(description="Resume", permissions=["act"])
+    @admin.action(description=gettext_lazy("Resume"), permissions=["act"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Portal]) -> None:
+        self._noted(request, queryset, _("Resumed."))
         self._said(request, _bare(queryset).update(paused=False))
 
-    @admin.action(description="Bind anew: bot, events, panels", permissions=["act"])
+    @admin.action(description=gettext_lazy("Bind anew: bot, events, panels"), permissions=["act"])
     def rebind(self, request: HttpRequest, queryset: QuerySet[Portal]) -> None:
         active = _bare(queryset).filter(state=Portal.State.ACTIVE)
+        self._noted(request, active, _("Bound anew."))
         ids = list(active.values_list("pk", flat=True))
         for pk in ids:
             rebind.enqueue(pk)
         self._said(request, len(ids))
 
-    @admin.action(description="End all sessions of its users", permissions=["act"])
+    @admin.action(description=gettext_lazy("End all sessions of its users"), permissions=["act"])
     def end_sessions(self, request: HttpRequest, queryset: QuerySet[Portal]) -> None:
+        self._noted(request, queryset, _("Sessions ended."))
         self._said(request, _bare(queryset).update(session_epoch=F("session_epoch") + 1))
 
-    @admin.action(description="Erase its data…", permissions=["act"])
+    @admin.action(description=gettext_lazy("Erase its data…"), permissions=["act"])
     def erase(self, request: HttpRequest, queryset: QuerySet[Portal]) -> HttpResponse | None:
         if queryset.count() != 1:
             self.message_user(request, _("Erase one portal at a time."), messages.ERROR)
             return None
         return redirect("admin:portals_portal_erase", queryset.get().pk)
 
-    @admin.action(description="Push a configuration…", permissions=["act"])
+    @admin.action(description=gettext_lazy("Push a configuration…"), permissions=["act"])
     def push(self, request: HttpRequest, queryset: QuerySet[Portal]) -> HttpResponse:
         ids = ",".join(str(pk) for pk in queryset.values_list("pk", flat=True))
         return HttpResponseRedirect(f"{reverse('admin:portals_portal_push')}?to={ids}")
+
+    def _noted(self, request: HttpRequest, portals: QuerySet[Portal], what: str) -> None:
+        """Who did it and when, on the portal's page of history."""
+        for portal in portals:
+            self.log_change(request, portal, what)
 
     def _said(self, request: HttpRequest, count: int) -> None:
         said = ngettext("Done for %(n)s portal.", "Done for %(n)s portals.", count)
@@ -255,6 +319,7 @@ class PortalAdmin(ReadOnly):
         form = EraseForm(request.POST or None, portal=portal)
         if request.method == "POST" and form.is_valid():
             leave(portal, clean=True)
+            self.log_change(request, portal, _("Data erased."))
             self.message_user(request, _("The data of %(portal)s is erased.") % {"portal": portal})
             return redirect("admin:portals_portal_changelist")
         counts = [
@@ -286,6 +351,7 @@ class PortalAdmin(ReadOnly):
             "form": form,
             "portals": portals,
             "previews": previews,
+            "applicable": any(preview["changes"] for preview in previews),
         }
         return TemplateResponse(request, "admin/portals/push.html", context)
 
@@ -298,11 +364,18 @@ class PortalAdmin(ReadOnly):
                 continue
             if store.save(portal, preview["config"], by=f"host: {request.user}"):
                 lines.carry_out_modes.enqueue(portal.pk)
+                self.log_change(request, portal, _("Configuration pushed."))
                 done += 1
         return done
 
     def _context(self, request: HttpRequest, title: str) -> dict[str, Any]:
         return {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
+
+
+def _ago(moment: datetime | None) -> str:
+    if moment is None:
+        return "—"
+    return _("%(age)s ago") % {"age": timesince(moment, depth=1)}
 
 
 def _one(rows: QuerySet[Any], aggregate: Any) -> Subquery:

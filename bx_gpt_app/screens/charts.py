@@ -40,9 +40,12 @@ def stacked(
     series: Sequence[str],
     points: Sequence[Point],
     text: Callable[[float], str],
+    axis: Callable[[float], str] | None = None,
     whole: bool = False,
 ) -> dict[str, Any]:
-    """The context of components/chart.html. Values are not negative; `text` says one for people."""
+    """The context of components/chart.html. Values are not negative; `text` says one for people,
+    `axis` those at the side, where the title has told the unit."""
+    scale = axis or text
     top = nice_top(max((sum(point.values) for point in points), default=0.0), whole=whole)
     return {
         "id": id,
@@ -51,8 +54,8 @@ def stacked(
         "series": list(series),
         "max": top,
         "half": top / 2,
-        "max_text": text(top),
-        "half_text": text(top / 2),
+        "max_text": scale(top),
+        "half_text": scale(top / 2),
         "points": [
             {"label": point.label, "short": point.short, "bars": _bars(point.values, text)}
             for point in points

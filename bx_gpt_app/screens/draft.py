@@ -10,17 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
-from bx_gpt_app.assistant import store
+from bx_gpt_app.assistant import notices, spending, store
 from bx_gpt_app.assistant.config import PortalConfig
 from bx_gpt_app.assistant.context import item_facts
+from bx_gpt_app.assistant.fate import fate_of
 from bx_gpt_app.assistant.fill import value_in_words
 from bx_gpt_app.assistant.models import Delivery, Dialog, FieldValue, Message, Run, Suggestion
 from bx_gpt_app.assistant.operator import LIVE, UNFINISHED, last_message, plain
-from bx_gpt_app.assistant.reasons import doubt_in_words, in_words
+from bx_gpt_app.assistant.reasons import doubt_in_words, in_words, saving_in_words
 from bx_gpt_app.portals.models import Portal
 from integrations.llm.values import Author
 
@@ -61,18 +63,43 @@ class Scene:
     delivery: Delivery | None = None
     """The newest act of sending a message that is open, or whose end is unknown."""
     last: Message | None = None
+    chosen: Message | None = None
+    """The message whose menu the view was opened from."""
+    chosen_unknown: bool = False
+    apart: bool = False
+    """The chosen message is an earlier one of the client: the draft is for it alone."""
     viewer: int = 0
     """The portal's id of the person who looks."""
 
 
-def read_scene(dialog: Dialog, portal: Portal, *, wanted: int | None = None) -> Scene:
-    """`wanted` is the variant that the operator looks at; without it the newest one is shown."""
+def find_chosen(dialog: Dialog, number: int | None) -> tuple[Message | None, bool]:
+    """The message of this very dialog, and whether the client wrote again after it."""
+    if not number:
+        return None, False
+    chosen = dialog.messages.filter(external_id=number, deleted=False).first()
+    if chosen is None or chosen.author != Author.CLIENT:
+        return chosen, False
+    later = dialog.messages.filter(external_id__gt=number, author=Author.CLIENT, deleted=False)
+    return chosen, later.exists()
+
+
+def read_scene(
+    dialog: Dialog, portal: Portal, *, wanted: int | None = None, chosen_id: int | None = None
+) -> Scene:
+    """`wanted` is the variant that the operator looks at; without it the newest one is shown.
+    `chosen_id` is the message he came from: an earlier one has suggestions and runs of its own."""
     config, _revision = store.load(portal)
-    recent = list(
-        Suggestion.objects.filter(dialog=dialog)
-        .select_related("run", "run__prompt_version")
-        .order_by("-id")[:10]
-    )
+    chosen, apart = find_chosen(dialog, chosen_id)
+    suggestions, runs = Suggestion.objects.filter(dialog=dialog), dialog.runs.all()
+    deliveries = Delivery.objects.filter(dialog=dialog)
+    if apart and chosen_id:
+        suggestions = suggestions.filter(answered_message_id=chosen_id)
+        runs = runs.filter(trigger=Run.CHOSEN, newest_message_id=chosen_id)
+        deliveries = deliveries.filter(suggestion__answered_message_id=chosen_id)
+    else:
+        suggestions = suggestions.exclude(run__trigger=Run.CHOSEN)
+        runs = runs.exclude(trigger=Run.CHOSEN)
+    recent = list(suggestions.select_related("run", "run__prompt_version").order_by("-id")[:10])
     suggestion = recent[0] if recent else None
     variants: tuple[Suggestion, ...] = ()
     if suggestion and suggestion.state in LIVE:
@@ -90,15 +117,17 @@ def read_scene(dialog: Dialog, portal: Portal, *, wanted: int | None = None) -> 
         mode=config.line(dialog.line_id).mode,
         suggestion=suggestion,
         variants=variants,
-        run=dialog.runs.order_by("-id").first(),
-        delivery=Delivery.objects.filter(
-            dialog=dialog,
+        run=runs.order_by("-id").first(),
+        delivery=deliveries.filter(
             kind__in=MESSAGES,
             state__in=(*Delivery.OPEN, Delivery.State.UNSURE),
         )
         .order_by("-id")
         .first(),
         last=last_message(dialog),
+        chosen=chosen,
+        chosen_unknown=bool(chosen_id) and chosen is None,
+        apart=apart,
     )
 
 
@@ -131,6 +160,8 @@ def _is_thinking(scene: Scene) -> bool:
     if scene.dialog.quarantined_at:
         return False
     unfinished = scene.run is not None and scene.run.state in UNFINISHED
+    if scene.apart:
+        return unfinished
     return unfinished or scene.dialog.quiet_until is not None or _is_heard_only(scene)
 
 
@@ -150,6 +181,9 @@ def _has_failed(scene: Scene) -> bool:
 
 
 def _is_unanswered(scene: Scene) -> bool:
+    """Does the client wait for the reply that the view is about?"""
+    if scene.apart:
+        return scene.suggestion is None or scene.suggestion.state != Suggestion.State.SENT
     return scene.last is None or scene.last.author == Author.CLIENT
 
 
@@ -200,16 +234,21 @@ class Place:
     """/b24/<app>/dialogs/<id>/"""
     can_insert: bool = False
     is_admin: bool = False
+    chosen: int = 0
+    """The message that the view is about; every address carries it."""
 
-    def url(self, deed: str) -> str:
-        return f"{self.base}{deed}/"
+    def url(self, deed: str, **query: object) -> str:
+        asked = {**query, "m": self.chosen} if self.chosen else query
+        return f"{self.base}{deed}/" + (f"?{urlencode(asked)}" if asked else "")
 
 
 def poll_url(scene: Scene, place: Place, state: State) -> str:
     shown = scene.suggestion.pk if state in ("ready", "auto") and scene.suggestion else ""
-    step = f"&step={_step(scene.run)}" if state == "generating" else ""
     topic = scene.run.topic if scene.run else ""
-    return f"{place.base}draft/?rev={scene.dialog.rev}&v={shown}&t={topic}{step}"
+    working: dict[str, object] = {}
+    if state == "generating":
+        working = {"step": _step(scene.run), "run": scene.run.pk if scene.run else ""}
+    return place.url("draft", rev=scene.dialog.rev, v=shown, t=topic, **working)
 
 
 def draft_context(scene: Scene, place: Place) -> dict[str, Any]:
@@ -220,6 +259,8 @@ def draft_context(scene: Scene, place: Place) -> dict[str, Any]:
         "dialog_id": scene.dialog.dialog_id,
         "can_insert": place.can_insert,
         "notice": _notice(scene),
+        "chosen": _chosen(scene, place),
+        "closed": scene.dialog.owner == Dialog.Owner.CLOSED,
         "auto_on_url": (
             place.url("auto")
             if scene.mode == "auto" and scene.dialog.auto_stopped and state != "auto"
@@ -233,6 +274,48 @@ def draft_context(scene: Scene, place: Place) -> dict[str, Any]:
     }
     build = _BUILDERS.get(state)
     return {**context, **(build(scene, place) if build else {})}
+
+
+def _chosen(scene: Scene, place: Place) -> dict[str, Any] | None:
+    """The message that the operator came from, and what became of it."""
+    message = scene.chosen
+    if message is None:
+        return {"missing": True} if scene.chosen_unknown else None
+    fate, note, title = fate_of(message), "", _("Why the assistant did not reply:")
+    if scene.apart:
+        note = _("This is not the client’s last message.")
+    elif message.author != Author.CLIENT:
+        note = _("This message is not the client’s. A suggestion answers what the client wrote.")
+    if message.author == Author.BOT:
+        title = _("Why the assistant wrote this:")
+    elif fate.answer and fate.answer.author == Author.BOT:
+        title = _("Why a person was called:")
+    return {
+        "text": _cut(message.text) or _("A file without words"),
+        "who": message.author_name,
+        "when": moment(message.at),
+        "note": note,
+        "latest_url": place.base if scene.apart else "",
+        "answer": _answered(fate.answer) if fate.answer else "",
+        "why_title": title,
+        "why": fate.why,
+    }
+
+
+def _answered(answer: Message) -> str:
+    told = {"name": answer.author_name, "when": moment(answer.at)}
+    if answer.author == Author.BOT:
+        return _("The assistant answered at %(when)s.") % told
+    if not answer.author_name:
+        return _("A colleague answered at %(when)s.") % told
+    return _("%(name)s answered at %(when)s.") % told
+
+
+def moment(at: datetime) -> str:
+    """The time, with the day when it is not today."""
+    local = timezone.localtime(at)
+    today = local.date() == timezone.localdate()
+    return formats.date_format(local, "H:i" if today else "SHORT_DATETIME_FORMAT")
 
 
 def _notice(scene: Scene) -> str:
@@ -265,12 +348,12 @@ def _ready(scene: Scene, place: Place) -> dict[str, Any]:
         "used_url": place.url("used"),
         "send_url": place.url("send"),
         "regenerate_url": place.url("regenerate"),
-        "rate_url": f"{place.url('rate')}?v={suggestion.pk}",
+        "rate_url": place.url("rate", v=suggestion.pk),
         "rating": suggestion.rating,
         "variant_number": at + 1,
         "variant_count": len(shown),
-        "previous_url": f"{place.base}draft/?v={shown[at - 1]}" if at else "",
-        "next_url": f"{place.base}draft/?v={shown[at + 1]}" if at + 1 < len(shown) else "",
+        "previous_url": place.url("draft", v=shown[at - 1]) if at else "",
+        "next_url": place.url("draft", v=shown[at + 1]) if at + 1 < len(shown) else "",
         "explanation": explanation(scene, suggestion),
     }
 
@@ -304,6 +387,7 @@ def explanation(scene: Scene, suggestion: Suggestion) -> dict[str, Any]:
         "sources": _sources(scene, suggestion),
         "crm": facts[:8],
         "note": "" if run.reason in USUAL else in_words(run.reason, run.reason_detail),
+        "saving": saving_in_words(run.saving),
         "cost_line": _cost_line(run),
     }
 
@@ -339,8 +423,9 @@ def _cost_line(run: Run) -> str:
     seconds = run.steps_ms.get("model", 0) / 1000
     if seconds:
         parts.append(_("%(seconds)s s") % {"seconds": formats.number_format(seconds, 1)})
-    if run.cost:
-        parts.append(money(run.cost, run.currency))
+    if run.cost or run.other_costs:
+        costs = {run.currency: run.cost or 0.0, **run.other_costs}
+        parts.append(" + ".join(money(sum_, currency) for currency, sum_ in costs.items() if sum_))
     elif run.prompt_tokens:
         count = run.prompt_tokens + run.completion_tokens
         parts.append(_("%(count)s tokens") % {"count": formats.number_format(count)})
@@ -410,7 +495,7 @@ def _step(run: Run | None) -> int:
 def _generating(scene: Scene, place: Place) -> dict[str, Any]:
     now = _step(scene.run)
     names = [name() for name in STEP_NAMES]
-    asked = scene.run and scene.run.state in UNFINISHED and scene.run.trigger == "regenerate"
+    asked = scene.run and scene.run.state in UNFINISHED and scene.run.trigger in Run.ASKED
     return {
         "poll_every": GENERATING_EVERY,
         "cancel_url": place.url("cancel") if asked else "",
@@ -432,7 +517,7 @@ def _sent(scene: Scene, place: Place) -> dict[str, Any]:
         "text": text,
         "message": (_("Sent") if by_person else _("The assistant has answered by itself.")),
         "save_to_knowledge_url": (
-            f"{place.url('knowledge')}?v={suggestion.pk}"
+            place.url("knowledge", v=suggestion.pk)
             if by_person and is_changed and not _is_known(scene, text)
             else ""
         ),
@@ -445,18 +530,25 @@ def _is_known(scene: Scene, text: str) -> bool:
 
 
 def _closed(scene: Scene, place: Place) -> dict[str, Any]:
-    return {"message": _colleague(scene), "now_url": place.url("now")}
+    return {"message": _colleague(scene), **_ask_now(scene, place)}
+
+
+def _ask_now(scene: Scene, place: Place) -> dict[str, Any]:
+    text = _("Suggest an answer to this message") if scene.apart else ""
+    return {"now_url": place.url("now"), "now_text": text}
 
 
 def _waiting(scene: Scene, place: Place) -> dict[str, Any]:
     message = ""
-    if _is_unanswered(scene):
+    if scene.apart:
+        message = _("There is no suggestion for this message.")
+    elif _is_unanswered(scene):
         message = _("There is no suggestion for this chat yet. It appears when the client writes.")
     elif scene.last and scene.last.author == Author.BOT:
         message = _("The assistant wrote last. A suggestion appears when the client answers.")
     elif scene.last and scene.last.author_id not in (None, scene.viewer):
         message = _("A colleague wrote last. A suggestion appears when the client answers.")
-    return {"message": message, "now_url": place.url("now")}
+    return {"message": message, **_ask_now(scene, place)}
 
 
 def _off(scene: Scene, place: Place) -> dict[str, Any]:
@@ -481,9 +573,12 @@ def _what_failed(scene: Scene) -> str:
 
 
 def _budget(scene: Scene, place: Place) -> dict[str, Any]:
+    limit = {"limit": _limit_in_words(scene)}
+    what = scene.run.reason_detail if scene.run else ""
+    if notices.is_told(scene.portal, what):
+        return {"message": _("%(limit)s is used up. The administrator has been told.") % limit}
     return {
-        "message": _("%(limit)s is used up. The administrator sees it in the settings.")
-        % {"limit": _limit_in_words(scene)}
+        "message": _("%(limit)s is used up. The administrator sees it in the settings.") % limit
     }
 
 
@@ -498,7 +593,12 @@ def _limit_in_words(scene: Scene) -> str:
     }
     amount = getattr(limits, what, None)
     name = names.get(what, _("The limit"))
-    return f"{name} ({formats.number_format(amount)})" if amount else name
+    if not amount:
+        return name
+    if what.endswith("cost"):
+        whole = 0 if amount == int(amount) else 2
+        return f"{name} ({money(amount, spending.limit_currency(scene.config), whole)})"
+    return f"{name} ({formats.number_format(amount, force_grouping=True)})"
 
 
 _BUILDERS: Mapping[str, Callable[[Scene, Place], dict[str, Any]]] = {

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import IntegrityError
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone, translation
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.csrf import csrf_exempt
 
-from bx_gpt_app.assistant.context import zone_of
-from bx_gpt_app.assistant.models import Dialog
+from bx_gpt_app.assistant.context import keep_messages, zone_of
+from bx_gpt_app.assistant.models import Dialog, Message
 from bx_gpt_app.common.logs import log_context
 from bx_gpt_app.portals.install import Visitor, keep_grant
 from bx_gpt_app.portals.models import AppRegistration, Portal
@@ -37,7 +38,7 @@ from bx_gpt_app.screens.frame import (
     renewed,
     verify_visit,
 )
-from bx_gpt_app.screens.operator import RECENT, find_linked, render_operator, render_recent
+from bx_gpt_app.screens.operator import RECENT, newest_linked, render_operator, render_recent
 from bx_gpt_app.screens.settings.overview import render_overview
 from integrations.bitrix24.crm import ItemRef
 from integrations.bitrix24.errors import Bitrix24Error, Unavailable
@@ -87,7 +88,8 @@ def _open(request: HttpRequest, app: AppRegistration, post: FramePost) -> HttpRe
     item = str(post.item_ref) if post.item_ref else ""
     chat_id = _chat_id(post)
     listed = _listed_chats(portal) if not item and chat_id is None and not _in_chat(post) else ()
-    visit = _verified(portal, post, chat_id=chat_id, item=item, chats=listed)
+    unread = _in_chat(post) and _is_unread(portal, chat_id, post.message_id)
+    visit = _verified(portal, post, chat_id=chat_id, item=item, chats=listed, with_history=unread)
     if _is_forged(portal, post, visit):
         raise doors.not_genuine()
     _keep(portal, post, visit)
@@ -130,6 +132,14 @@ def _listed_chats(portal: Portal) -> tuple[int, ...]:
     return tuple(int(key) for key in keys.values_list("key", flat=True)[:RECENT])
 
 
+def _is_unread(portal: Portal, chat_id: int | None, message_id: int | None) -> bool:
+    """A message of this chat that we have not heard: from before the installation, for example."""
+    known = Message.objects.filter(
+        dialog__portal=portal, dialog__kind=Dialog.Kind.CHAT, dialog__key=str(chat_id)
+    )
+    return bool(chat_id and message_id) and not known.filter(external_id=message_id).exists()
+
+
 def _verified(portal: Portal, post: FramePost, **context: Any) -> Visit:
     """Raises: EntryRefused, with words for the visitor."""
     try:
@@ -169,17 +179,26 @@ def _page(request: HttpRequest, frame: Frame, visit: Visit, post: FramePost) -> 
     if _in_chat(post):
         if frame.chat_id is None or visit.line_chat is None:
             return render_operator(request, frame, None, why_none="not_line")
-        return render_operator(request, frame, _chat_of(frame, visit.line_chat))
+        dialog = _chat_of(frame, visit.line_chat)
+        if visit.history:
+            keep_messages(dialog, visit.history.messages)
+        return render_operator(request, frame, dialog, chosen_id=post.message_id)
     if frame.item:
-        return render_operator(request, frame, _newest_linked(frame), why_none="none")
+        _note_closed(frame, visit.closed)
+        return render_operator(request, frame, newest_linked(frame))
     if frame.is_admin:
         return render_overview(request, frame)
     return render_recent(request, frame)
 
 
-def _newest_linked(frame: Frame) -> Dialog | None:
-    found = find_linked(frame)
-    return Dialog.objects.get(portal=frame.portal, pk=found[0].pk) if found else None
+def _note_closed(frame: Frame, chats: tuple[int, ...]) -> None:
+    """No event tells that a dialog was closed; a client who writes opens it again."""
+    Dialog.objects.filter(
+        portal=frame.portal,
+        kind=Dialog.Kind.CHAT,
+        key__in=[str(chat) for chat in chats],
+        client_waits_since=None,
+    ).exclude(owner=Dialog.Owner.CLOSED).update(owner=Dialog.Owner.CLOSED, rev=F("rev") + 1)
 
 
 def _chat_of(frame: Frame, told: Any) -> Dialog:

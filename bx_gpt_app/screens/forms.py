@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from bx_gpt_app.assistant.config import PortalConfig
 from integrations.llm.prompt import VARIABLES, check_variables
-from integrations.llm.providers import PRESETS
+from integrations.llm.providers import PRESETS, preset_for
 from integrations.llm.values import FieldType
 
 FIELD_TYPES: Mapping[str, Any] = {
@@ -96,11 +97,32 @@ def _model_name(list_id: str) -> forms.CharField:
     )
 
 
-class ModelForm(forms.Form):
-    """The model server and its fallback. Keys are write-only."""
+CURRENCIES = [(code, code) for code in ("RUB", "USD", "EUR", "KZT", "BYN")]
+HEADER = re.compile(r"^([A-Za-z0-9!#$%&'*+.^_`|~-]{1,100})\s*:\s*([\x20-\x7e]{1,2000})$")
+
+
+def _price(label: Any) -> forms.FloatField:
+    return forms.FloatField(label=label, required=False, min_value=0)
+
+
+def _currency() -> forms.ChoiceField:
+    return forms.ChoiceField(label=gettext_lazy("Currency"), required=False, choices=CURRENCIES)
+
+
+class ServerForm(forms.Form):
+    """One model server. Keys and headers are write-only."""
+
+    MAIN = ("preset", "base_url", "project", "api_key", "forget_key", "model")
+    """What nearly everybody needs; the rest is folded."""
 
     preset = forms.ChoiceField(label=gettext_lazy("Service"), required=False)
     base_url = _address()
+    project = forms.CharField(
+        label=gettext_lazy("Project"),
+        max_length=200,
+        required=False,
+        widget=forms.TextInput(attrs=NO_AUTOFILL),
+    )
     api_key = _key()
     forget_key = forms.BooleanField(label=gettext_lazy("Delete the stored key"), required=False)
     model = _model_name("models")
@@ -121,17 +143,18 @@ class ModelForm(forms.Form):
         ],
         help_text=gettext_lazy("Where the server stands decides what you must tell your clients."),
     )
-    price_input = forms.FloatField(
-        label=gettext_lazy("Price of a million tokens in"), required=False, min_value=0
-    )
-    price_output = forms.FloatField(
-        label=gettext_lazy("Price of a million tokens out"), required=False, min_value=0
-    )
-    price_currency = forms.ChoiceField(
-        label=gettext_lazy("Currency"),
+    mask = forms.ChoiceField(
+        label=gettext_lazy("Personal data for this server"),
         required=False,
-        choices=[(code, code) for code in ("RUB", "USD", "EUR", "KZT", "BYN")],
+        choices=[
+            ("", gettext_lazy("as set for all servers")),
+            ("yes", gettext_lazy("always replace")),
+            ("no", gettext_lazy("send as it is")),
+        ],
     )
+    price_input = _price(gettext_lazy("Price of a million tokens in"))
+    price_output = _price(gettext_lazy("Price of a million tokens out"))
+    price_currency = _currency()
     deadline_seconds = forms.IntegerField(
         label=gettext_lazy("Wait for an answer, seconds"),
         required=False,
@@ -139,7 +162,27 @@ class ModelForm(forms.Form):
         max_value=600,
     )
     max_in_flight = forms.IntegerField(
-        label=gettext_lazy("Requests at once"), required=False, min_value=1, max_value=500
+        label=gettext_lazy("Requests at once"),
+        required=False,
+        min_value=1,
+        max_value=500,
+        help_text=gettext_lazy("Up to 40 are counted over all workers together."),
+    )
+    max_input_chars = forms.IntegerField(
+        label=gettext_lazy("Longest request, characters"),
+        required=False,
+        min_value=2000,
+        max_value=1_000_000,
+        help_text=gettext_lazy("Older messages and knowledge that do not fit are left out."),
+    )
+    extra_headers = forms.CharField(
+        label=gettext_lazy("Additional headers, one a line"),
+        required=False,
+        max_length=20_000,
+        widget=forms.Textarea(attrs={"rows": 2, "placeholder": "X-Name: value", **NO_AUTOFILL}),
+    )
+    forget_headers = forms.BooleanField(
+        label=gettext_lazy("Delete the stored headers"), required=False
     )
     ca_bundle = forms.CharField(
         label=gettext_lazy("Additional certificates, PEM"),
@@ -150,51 +193,119 @@ class ModelForm(forms.Form):
             "Only for servers whose certificate is not widely known, such as GigaChat."
         ),
     )
+
+    def __init__(
+        self, data: Any = None, *, initial: Any = None, second: bool = False, needed: bool = True
+    ) -> None:
+        """`second`: the fallback, which is never the host's; `needed`: is it used at all?"""
+        super().__init__(data, initial=initial, prefix="fallback" if second else None)
+        self.second, self._needed = second, needed
+        field = self.fields["preset"]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - tells mypy what it is
+        hosts = [] if second else [(HOST_PRESET, _("The host’s model"))]
+        field.choices = [*hosts, *((code, preset.title) for code, preset in PRESETS.items())]
+        if second:
+            self.fields["model"].widget.attrs["list"] = "fallback-models"
+        chosen = str(self["preset"].value() or "")
+        if PRESETS.get(chosen, PRESETS["other"]).needs_project:
+            self.fields["project"].label = _("Folder")
+            self.fields["project"].help_text = _("The identifier of the folder in Yandex Cloud.")
+
+    def add_prefix(self, field_name: str) -> str:
+        return f"{self.prefix}_{field_name}" if self.prefix else field_name
+
+    @property
+    def folded(self) -> list[forms.BoundField]:
+        """Fields of the folded part, in order."""
+        return [self[name] for name in self.fields if name not in self.MAIN]
+
+    @property
+    def folded_errors(self) -> bool:
+        return any(field.errors for field in self.folded)
+
+    def clean_base_url(self) -> str:
+        return _checked_address(self.cleaned_data["base_url"])
+
+    def clean_extra_headers(self) -> dict[str, str] | None:
+        """None: nothing was typed, what is stored stays."""
+        headers: dict[str, str] = {}
+        for number, line in enumerate(lines_of(self.cleaned_data["extra_headers"]), start=1):
+            found = HEADER.match(line)
+            if found is None:
+                raise ValidationError(
+                    _("Line %(line)s: write a header like “X-Name: value”.") % {"line": number}
+                )
+            headers[found[1]] = found[2].strip()
+        return headers or None
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        if not self._needed:
+            return data
+        address_wanted = data.get("preset") or self.second
+        if address_wanted and not data.get("base_url") and "base_url" not in self.errors:
+            self.add_error("base_url", _("Enter the server’s address."))
+        if (data.get("base_url") or self.second) and not data.get("model"):
+            self.add_error("model", _("Enter the model’s name."))
+        kind = data.get("preset") or preset_for(data.get("base_url") or "")
+        if (
+            PRESETS.get(kind, PRESETS["other"]).needs_project
+            and not data.get("project")
+            and "://" not in (data.get("model") or "")
+        ):
+            self.add_error("project", _("Enter the folder: models are addressed by it."))
+        both_prices(self, data)
+        return data
+
+
+def both_prices(form: forms.Form, data: Mapping[str, Any]) -> None:
+    if (data.get("price_input") is None) != (data.get("price_output") is None):
+        form.add_error("price_output", _("Enter both prices or none."))
+
+
+class RouteForm(forms.Form):
+    """What holds for all servers: is there a second one, what saves money, what is hidden."""
+
     with_fallback = forms.BooleanField(
         label=gettext_lazy("Use a second model while the first does not answer"), required=False
     )
-    fallback_preset = forms.ChoiceField(label=gettext_lazy("Service"), required=False)
-    fallback_base_url = _address()
-    fallback_api_key = _key()
-    fallback_model = _model_name("fallback-models")
     mask_personal_data = forms.BooleanField(
         label=gettext_lazy("Replace phones, e-mails and other personal data before text leaves"),
         required=False,
     )
     mask_names = forms.BooleanField(label=gettext_lazy("Replace names too"), required=False)
+    cheaper = forms.ChoiceField(
+        label=gettext_lazy("When 90 % of a limit of spending is used up"),
+        choices=[
+            ("", gettext_lazy("go on with the same model")),
+            ("main", gettext_lazy("ask another model of the first server")),
+            ("fallback", gettext_lazy("ask the second server")),
+        ],
+        required=False,
+        widget=forms.RadioSelect,
+    )
+    cheaper_model = _model_name("models")
+    price_input = _price(gettext_lazy("Price of a million tokens in"))
+    price_output = _price(gettext_lazy("Price of a million tokens out"))
+    price_currency = _currency()
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        choices = [
-            (HOST_PRESET, _("The host’s model")),
-            *((code, preset.title) for code, preset in PRESETS.items()),
-        ]
-        for name in ("preset", "fallback_preset"):
-            field = self.fields[name]
-            assert isinstance(field, forms.ChoiceField)  # noqa: S101 - tells mypy what it is
-            field.choices = choices if name == "preset" else choices[1:]
+        self.fields["cheaper_model"].label = _("Cheaper model")
+        self.fields["cheaper_model"].help_text = _(
+            "For the second server it may stay empty: its own model is asked."
+        )
 
-    def clean_base_url(self) -> str:
-        return _checked_address(self.cleaned_data["base_url"])
-
-    def clean_fallback_base_url(self) -> str:
-        return _checked_address(self.cleaned_data["fallback_base_url"])
+    def add_prefix(self, field_name: str) -> str:
+        return f"cheaper_{field_name}" if field_name.startswith("price_") else field_name
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
-        if data.get("preset") and not data.get("base_url") and "base_url" not in self.errors:
-            self.add_error("base_url", _("Enter the server’s address."))
-        if data.get("base_url") and not data.get("model"):
-            self.add_error("model", _("Enter the model’s name."))
-        if data.get("with_fallback"):
-            for name, words in (
-                ("fallback_base_url", _("Enter the server’s address.")),
-                ("fallback_model", _("Enter the model’s name.")),
-            ):
-                if not data.get(name) and name not in self.errors:
-                    self.add_error(name, words)
-        if (data.get("price_input") is None) != (data.get("price_output") is None):
-            self.add_error("price_output", _("Enter both prices or none."))
+        if data.get("cheaper") == "main" and not data.get("cheaper_model"):
+            self.add_error("cheaper_model", _("Enter the model’s name."))
+        if data.get("cheaper") == "fallback" and not data.get("with_fallback"):
+            self.add_error("cheaper", _("There is no second server: set one up above."))
+        both_prices(self, data)
         return data
 
 
@@ -428,10 +539,28 @@ class CrmForm(forms.Form):
     )
 
 
+RATE = re.compile(r"^([A-Za-z]{3})\s*[=:]?\s*(\d+(?:[.,]\d+)?)$")
+
+
 class LimitsForm(forms.Form):
     daily_cost = forms.FloatField(label=gettext_lazy("Money a day"), required=False, min_value=0)
     monthly_cost = forms.FloatField(
         label=gettext_lazy("Money a month"), required=False, min_value=0
+    )
+    currency = forms.ChoiceField(
+        label=gettext_lazy("Currency of the limits"),
+        required=False,
+        choices=[("", gettext_lazy("that of the model’s price")), *CURRENCIES],
+    )
+    rates = LinesField(
+        label=gettext_lazy("Rates of other currencies, one a line"),
+        item_length=40,
+        most=10,
+        rows=2,
+        help_text=gettext_lazy(
+            "When two servers are paid in different money: what one unit of the other currency is "
+            "worth in that of the limits, such as USD 92.5."
+        ),
     )
     daily_tokens = forms.IntegerField(
         label=gettext_lazy("Tokens a day"), required=False, min_value=0
@@ -445,6 +574,21 @@ class LimitsForm(forms.Form):
     requests_per_minute = forms.IntegerField(
         label=gettext_lazy("Model calls a minute"), min_value=1, max_value=10_000
     )
+
+    def clean_currency(self) -> str | None:
+        return self.cleaned_data["currency"] or None
+
+    def clean_rates(self) -> dict[str, float]:
+        rates: dict[str, float] = {}
+        for number, line in enumerate(self.cleaned_data["rates"], start=1):
+            found = RATE.match(line)
+            value = float(found[2].replace(",", ".")) if found else 0.0
+            if found is None or value <= 0:
+                raise ValidationError(
+                    _("Line %(line)s: write a rate like “USD 92.5”.") % {"line": number}
+                )
+            rates[found[1].upper()] = value
+        return rates
 
 
 class SnippetForm(forms.Form):
@@ -524,4 +668,17 @@ class ConfigurationFileForm(forms.Form):
         label=gettext_lazy("Or its text"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 6, **NO_AUTOFILL}),
+    )
+
+
+class CasesFileForm(forms.Form):
+    file = forms.FileField(
+        label=gettext_lazy("File of test cases"),
+        required=False,
+        widget=forms.ClearableFileInput(attrs={"accept": ".yaml,.yml"}),
+    )
+    text = forms.CharField(
+        label=gettext_lazy("Or its text"),
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 10, "class": "code", **NO_AUTOFILL}),
     )

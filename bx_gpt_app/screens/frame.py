@@ -16,6 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.core import signing
 from django.core.cache import cache
+from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone, translation
@@ -33,10 +34,13 @@ from integrations.bitrix24.errors import Bitrix24Error
 from integrations.bitrix24.forms import flag_of, folded, int_of, text_of
 from integrations.bitrix24.oauth import AppInfo
 from integrations.bitrix24.openlines import (
+    History,
     chats_of_item_command,
     dialog_command,
+    history_command,
     parse_chats_of_item,
     parse_dialog,
+    parse_history,
 )
 
 SALT = "b24.frame"
@@ -80,15 +84,23 @@ class NotAllowed(Exception):
 
 def read_token(token: str, *, max_age: int = LIFETIME_SECONDS) -> Frame:
     """Raises: NoSession."""
+    frame = _signed(token, max_age)
     try:
-        claims = signing.loads(token, salt=SALT, max_age=max_age)
-        frame = Frame(**{**claims, "chats": tuple(claims["chats"])})
         portal = frame.portal
-    except (signing.BadSignature, TypeError, KeyError, Portal.DoesNotExist):
+    except Portal.DoesNotExist:
         raise NoSession from None
     if portal.session_epoch != frame.epoch or portal.state == Portal.State.GONE:
         raise NoSession
     return frame
+
+
+def _signed(token: str, max_age: int = LIFETIME_SECONDS) -> Frame:
+    """What the token says; whether its portal still agrees is not looked at. Raises: NoSession."""
+    try:
+        claims = signing.loads(token, salt=SALT, max_age=max_age)
+        return Frame(**{**claims, "chats": tuple(claims["chats"])})
+    except (signing.BadSignature, TypeError, KeyError):
+        raise NoSession from None
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,10 @@ class Visit:
     """The open-line chat of the visit, as `openlines.Dialog` data; None for any other chat."""
     chats: tuple[int, ...] = field(default=())
     """Chats of the visit's card, and those of the asked ones that the visitor may see."""
+    closed: tuple[int, ...] = ()
+    """Those chats of the card whose dialog is closed."""
+    history: History | None = None
+    """The chat's last session, when it was asked for and is shown to the visitor."""
 
 
 def verify_visit(
@@ -112,14 +128,16 @@ def verify_visit(
     chat_id: int | None = None,
     item: str = "",
     chats: Collection[int] = (),
+    with_history: bool = False,
 ) -> Visit:
     """Prove a visitor's token: ours at the authorization server, his rights at the portal.
 
     The dialog or card is read with his own token, because PLACEMENT_OPTIONS can be forged; `chats`
-    are looked at in the same batch, and those he may not see are left out.
+    are looked at in the same batch, and those he may not see are left out. The history is the
+    chat's, by the same right.
     Raises: NotGenuine (another app's or portal's token), NotAllowed, AccessLost, Unavailable.
     """
-    context = f"{portal.pk}|{access_token}|{chat_id}|{item}|{sorted(chats)}"
+    context = f"{portal.pk}|{access_token}|{chat_id}|{item}|{sorted(chats)}|{with_history}"
     key = f"visit:{hashlib.sha256(context.encode()).hexdigest()}"
     kept = cache.get(key)
     if kept:
@@ -132,9 +150,12 @@ def verify_visit(
     if chat_id:
         commands["dialog"] = dialog_command(f"chat{chat_id}")
         commands["chat"] = Command("im.dialog.get", {"DIALOG_ID": f"chat{chat_id}"})
+        if with_history:
+            commands["history"] = history_command(chat_id=chat_id)
     if item:
         commands["item"] = read_item_command(ItemRef.parse(item))
         commands["linked"] = chats_of_item_command(ItemRef.parse(item))
+        commands["open"] = chats_of_item_command(ItemRef.parse(item), only_open=True)
     for number in chats:
         commands[f"chat_{number}"] = dialog_command(f"chat{number}")
     reply = client_with(portal, FixedToken(access_token)).batch(commands, repeatable=True)
@@ -154,9 +175,27 @@ def verify_visit(
         time_zone=text_of(profile.get("timezone")),
         line_chat=_line_chat(reply) if chat_id else None,
         chats=(*parse_chats_of_item(reply.results.get("linked")), *shown),
+        closed=_closed(reply),
     )
     cache.set(key, asdict(visit), VERIFIED_SECONDS)
-    return visit
+    if "history" not in reply.results:
+        return visit
+    # Not into the cache: what the client wrote is kept in the database only.
+    return replace(visit, history=_history_of(reply, chat_id, portal))
+
+
+def _closed(reply: BatchReply) -> tuple[int, ...]:
+    """The card's chats without an open session; none when the portal did not tell both lists."""
+    if not {"linked", "open"} <= set(reply.results):
+        return ()
+    still_open = parse_chats_of_item(reply.results["open"])
+    every = parse_chats_of_item(reply.results["linked"])
+    return tuple(one for one in every if one not in still_open)
+
+
+def _history_of(reply: BatchReply, chat_id: int | None, portal: Portal) -> History | None:
+    history = parse_history(reply.results["history"], bot_id=portal.bot_id)
+    return history if history.chat_id == chat_id else None
 
 
 def _line_chat(reply: BatchReply) -> Mapping[str, Any] | None:
@@ -183,11 +222,16 @@ def _follow(portal: Portal, info: AppInfo) -> None:
 
 
 def frame_view(
-    view: Callable[..., HttpResponse] | None = None, *, admin: bool = False
+    view: Callable[..., HttpResponse] | None = None,
+    *,
+    admin: bool = False,
+    unchanged: Callable[..., bool] | None = None,
 ) -> Callable[..., Any]:
     """A view inside the frame: checks the token, loads the portal, sets language, zone and headers.
 
-    The view gets `request.frame`. Every query starts at `request.frame.portal`.
+    The view gets `request.frame`. Every query starts at `request.frame.portal`. `unchanged` spares
+    a page that polls all this: called with the request and the token's frame, it says by one cheap
+    query that the session lives and that there is nothing new; the answer is then an empty 204.
     """
 
     def decorate(inner: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -201,6 +245,8 @@ def frame_view(
             try:
                 if scheme.lower() != "bearer":
                     raise NoSession
+                if unchanged and unchanged(request, _signed(token), **kwargs):
+                    return framed(HttpResponse(status=204), "'none'")
                 frame = read_token(token)
             except NoSession:
                 return refusal(401, "no_session", "The session is over: open the page again.")
@@ -219,6 +265,9 @@ def frame_view(
                     return framed(refusal(403, "admins_only", sentence), frame_parents(portal))
                 try:
                     response = inner(request, *args, **kwargs)
+                except RequestDataTooBig:
+                    sentence = _("This is more than 1 MB: choose it as a file instead.")
+                    response = refusal(413, "too_large", sentence)
                 except Http404:
                     response = refusal(404, "not_found", _("There is nothing at this address."))
                 if hasattr(response, "render") and callable(response.render):

@@ -6,6 +6,7 @@ Whole pages come from the entry or from a link inside the frame; everything else
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ from bx_gpt_app.screens.draft import (
     Place,
     Scene,
     draft_context,
+    find_chosen,
     read_scene,
     summary_of,
 )
@@ -41,11 +43,13 @@ def base_of(frame: Frame, dialog: Dialog) -> str:
     return f"/b24/{frame.portal.registration.code}/dialogs/{dialog.pk}/"
 
 
-def place_of(frame: Frame, dialog: Dialog) -> Place:
+def place_of(frame: Frame, scene: Scene) -> Place:
+    dialog, chosen = scene.dialog, scene.chosen
     return Place(
         base=base_of(frame, dialog),
         can_insert=frame.placement in INSERTING and dialog.chat_id == frame.chat_id,
         is_admin=frame.is_admin,
+        chosen=chosen.external_id or 0 if chosen else 0,
     )
 
 
@@ -62,9 +66,12 @@ def may_see(frame: Frame, dialog: Dialog) -> bool:
     )
 
 
-def _dialog(frame: Frame, pk: int) -> Dialog | None:
-    """With the newest run's progress, so that an unchanged poll is one query."""
+def _dialog(frame: Frame, pk: int, *, run: int | None = None) -> Dialog | None:
+    """With the progress of the newest run or of the shown one, so that an unchanged poll is one
+    query."""
     newest = Run.objects.filter(dialog=OuterRef("pk")).order_by("-id")
+    if run:
+        newest = newest.filter(pk=run)
     dialog = (
         visible_dialogs(frame)
         .filter(pk=pk)
@@ -88,16 +95,32 @@ def _not_found() -> HttpResponse:
 
 
 def render_operator(
-    request: HttpRequest, frame: Frame, dialog: Dialog | None, *, why_none: str = "none"
+    request: HttpRequest,
+    frame: Frame,
+    dialog: Dialog | None,
+    *,
+    why_none: str = "none",
+    chosen_id: int | None = None,
 ) -> HttpResponse:
-    """A whole page. `why_none` is the state of the draft when there is no dialog to show."""
-    is_card = frame.placement.startswith("CRM_")
+    """A whole page. `why_none` is the state of the draft when there is no dialog to show,
+    `chosen_id` the message that it is about."""
+    context = _view(frame, dialog, why_none, chosen_id)
+    return render(request, "base/operator.html", {**page_context(frame), **context})
+
+
+def _view(
+    frame: Frame, dialog: Dialog | None, why_none: str = "none", chosen_id: int | None = None
+) -> dict[str, Any]:
+    """The context of components/operator.html."""
+    rows = linked(frame, dialog) if frame.item or frame.chats else []
+    if why_none == "none" and frame.chats:
+        why_none = "unheard"  # the portal knows chats of the card, we do not
     context: dict[str, Any] = {
-        **page_context(frame),
         "operator": {
-            "is_card": is_card,
+            "is_card": frame.placement.startswith("CRM_"),
             "settings_url": _settings_url(frame),
-            "dialogs": linked(frame, dialog) if frame.item or frame.chats else [],
+            "dialogs": rows,
+            "card_poll_url": _card_url(frame, dialog, rows) if frame.item else "",
             "back_url": (
                 f"/b24/{frame.portal.registration.code}/dialogs/" if _has_list(frame) else ""
             ),
@@ -107,10 +130,11 @@ def render_operator(
     }
     if dialog is not None:
         dialog.portal = frame.portal
-        scene = replace(read_scene(dialog, frame.portal), viewer=frame.user_id)
+        scene = read_scene(dialog, frame.portal, chosen_id=chosen_id)
+        scene = replace(scene, viewer=frame.user_id)
         context |= _fragments(frame, scene)
         context["operator"] |= _topbar(frame, scene)
-    return render(request, "base/operator.html", context)
+    return context
 
 
 def _has_list(frame: Frame) -> bool:
@@ -131,7 +155,7 @@ def _topic_of(scene: Scene) -> str:
 
 
 def _topbar(frame: Frame, scene: Scene) -> dict[str, Any]:
-    place = place_of(frame, scene.dialog)
+    place = place_of(frame, scene)
     topic = _topic_of(scene)
     topics = [{"code": one.code, "title": one.title} for one in scene.config.topics]
     if not topic:
@@ -142,31 +166,65 @@ def _topbar(frame: Frame, scene: Scene) -> dict[str, Any]:
         "topic": topic,
         "topic_url": place.url("topic"),
         "hints_on": not scene.dialog.suggestions_off,
-        "pause_url": place.url("pause"),
+        "pause_url": place.url("pause") if scene.mode != "off" else "",
     }
 
 
 def _fragments(frame: Frame, scene: Scene) -> dict[str, Any]:
-    place, rows = place_of(frame, scene.dialog), values_of(scene.dialog)
+    place, rows = place_of(frame, scene), values_of(scene.dialog)
     return {
         "draft": draft_context(scene, place),
         "values": values_context(scene.dialog, scene.portal, scene.config, rows, place.base),
-        "summary": summary_of(scene, rows),
+        "summary": _summary(frame, scene, rows),
     }
+
+
+def _summary(frame: Frame, scene: Scene, rows: list[FieldValue]) -> dict[str, Any] | None:
+    """The story so far; in a card there is room for it, elsewhere only a hand-over opens it."""
+    summary = summary_of(scene, rows)
+    is_card = frame.placement.startswith("CRM_")
+    return summary and {**summary, "is_open": is_card or summary["is_handed_over"]}
 
 
 def linked(frame: Frame, current: Dialog | None) -> list[dict[str, Any]]:
     """The chats of the card, or the last ones the visitor may see; newest first."""
-    return [
-        {
-            "url": base_of(frame, dialog),
-            "title": dialog.client_name or dialog.title or dialog.dialog_id,
-            "line": dialog.title,
-            "when": when(dialog),
-            "current": current is not None and dialog.pk == current.pk,
-        }
-        for dialog in find_linked(frame)
-    ]
+    rows = _rows(frame, find_linked(frame))
+    return [{**row, "current": current is not None and row["pk"] == current.pk} for row in rows]
+
+
+def newest_linked(frame: Frame) -> Dialog | None:
+    found = find_linked(frame)
+    return Dialog.objects.get(portal=frame.portal, pk=found[0].pk) if found else None
+
+
+def _card_url(frame: Frame, current: Dialog | None, rows: list[dict[str, Any]]) -> str:
+    """Where the card asks whether its chats are still those it shows."""
+    seen = zlib.crc32(json.dumps(rows, default=str).encode())
+    shown = f"d={current.pk}&" if current else ""
+    return f"/b24/{frame.portal.registration.code}/dialogs/card/?{shown}seen={seen}"
+
+
+@frame_view
+def card(request: HttpRequest, app: str) -> HttpResponse:
+    """GET ?d=&seen=: 204 while the chats of the card are those that are shown; else their list, or
+    the whole view when nothing was there and a chat has come."""
+    frame = frame_of(request)
+    if not frame.item:
+        return _not_found()
+    shown = _number(request.GET.get("d"))
+    if not shown:
+        dialog = newest_linked(frame)
+        if dialog is None:
+            return HttpResponse(status=204)
+        context = {**page_context(frame), **_view(frame, dialog)}
+        return render(request, "components/operator.html", context)
+    dialog = _dialog(frame, shown)
+    rows = linked(frame, dialog)
+    poll_url = _card_url(frame, dialog, rows)
+    if request.get_full_path() == poll_url:
+        return HttpResponse(status=204)
+    context = {"operator": {"dialogs": rows, "card_poll_url": poll_url}}
+    return render(request, "components/operator_dialogs.html", context)
 
 
 def find_linked(frame: Frame) -> list[Dialog]:
@@ -191,19 +249,21 @@ def when(dialog: Dialog) -> str:
 
 @frame_view
 def page(request: HttpRequest, app: str, pk: int) -> HttpResponse:
-    """GET: the whole view of one dialog, by a link inside the frame."""
+    """GET ?m=: the whole view of one dialog, by a link inside the frame."""
     frame = frame_of(request)
     dialog = _dialog(frame, pk)
-    return render_operator(request, frame, dialog) if dialog else _not_found()
+    if dialog is None:
+        return _not_found()
+    return render_operator(request, frame, dialog, chosen_id=_chosen_id(request))
 
 
 def recent_rows(frame: Frame) -> list[dict[str, Any]]:
     """The last dialogs with what waits in them."""
-    dialogs = (
-        list(visible_dialogs(frame).defer("item_snapshot").order_by("-last_message_at")[:RECENT])
-        if frame.is_admin
-        else find_linked(frame)
-    )
+    newest = visible_dialogs(frame).defer("item_snapshot").order_by("-last_message_at")
+    return _rows(frame, list(newest[:RECENT]) if frame.is_admin else find_linked(frame))
+
+
+def _rows(frame: Frame, dialogs: list[Dialog]) -> list[dict[str, Any]]:
     ready = set(
         Suggestion.objects.filter(dialog__in=dialogs, state__in=LIVE).values_list(
             "dialog_id", flat=True
@@ -212,6 +272,7 @@ def recent_rows(frame: Frame) -> list[dict[str, Any]]:
     titles = dict(frame.portal.lines.values_list("line_id", "title"))
     return [
         {
+            "pk": dialog.pk,
             "url": base_of(frame, dialog),
             "title": dialog.client_name or dialog.title or dialog.dialog_id,
             "line": titles.get(dialog.line_id or 0, ""),
@@ -253,11 +314,31 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-@frame_view
+def _chosen_id(request: HttpRequest) -> int | None:
+    """The message that the view is about, as all of its addresses carry it."""
+    return _number(request.GET.get("m"))
+
+
+def _unchanged(request: HttpRequest, frame: Frame, app: str, pk: int) -> bool:
+    """True when the page has the dialog's newest revision. A model at work has steps besides.
+
+    Whose dialog it is was checked when the page got this revision; here the portal is enough.
+    """
+    rev = _number(request.GET.get("rev"))
+    if rev is None or "step" in request.GET:
+        return False
+    return (
+        Dialog.objects.filter(pk=pk, portal_id=frame.portal_id, rev=rev)
+        .filter(portal__session_epoch=frame.epoch)
+        .exists()
+    )
+
+
+@frame_view(unchanged=_unchanged)
 def draft(request: HttpRequest, app: str, pk: int) -> HttpResponse:
-    """GET ?rev=&v=&step=: 204 while nothing has changed, else the draft as it is now."""
+    """GET ?rev=&v=&step=&run=&m=: 204 while nothing has changed, else the draft as it is now."""
     frame = frame_of(request)
-    dialog = _dialog(frame, pk)
+    dialog = _dialog(frame, pk, run=_number(request.GET.get("run")))
     if dialog is None:
         return _not_found()
     if _number(request.GET.get("rev")) == dialog.rev and _same_step(request, dialog):
@@ -284,11 +365,12 @@ def draft_answer(
     """The draft's fragment; the values beside it are told to look for themselves."""
     dialog = visible_dialogs(frame).get(pk=dialog.pk)
     dialog.portal = frame.portal
-    scene = replace(read_scene(dialog, frame.portal, wanted=wanted), viewer=frame.user_id)
+    scene = read_scene(dialog, frame.portal, wanted=wanted, chosen_id=_chosen_id(request))
+    scene = replace(scene, viewer=frame.user_id)
     shown_topic = request.GET.get("t")
     context = {
-        "draft": draft_context(scene, place_of(frame, dialog)),
-        "summary": summary_of(scene, values_of(dialog)),
+        "draft": draft_context(scene, place_of(frame, scene)),
+        "summary": _summary(frame, scene, values_of(dialog)),
         "with_summary": True,
         "operator": _topbar(frame, scene),
         # An open list must not be replaced under the cursor without need.
@@ -348,6 +430,12 @@ class Asked:
     @property
     def suggestion_id(self) -> int:
         return _number(self.posted("suggestion") or self.request.GET.get("v")) or 0
+
+    @property
+    def chosen(self) -> int:
+        """The earlier message that the deed is about; 0: the last one."""
+        message, apart = find_chosen(self.dialog, _chosen_id(self.request))
+        return message.external_id or 0 if message and apart else 0
 
     def answer(self, *, toast: str = "", wanted: int | None = None) -> HttpResponse:
         return draft_answer(self.request, self.frame, self.dialog, toast=toast, wanted=wanted)
@@ -420,12 +508,13 @@ def _ask(asked: Asked, steer: str, topic: str = "") -> HttpResponse:
         steer=steer,
         topic=topic,
         config_revision=revision,
+        chosen=asked.chosen,
     )
     return asked.answer()
 
 
 def _cancel(asked: Asked) -> HttpResponse:
-    operator.cancel_asking(asked.dialog)
+    operator.cancel_asking(asked.dialog, chosen=asked.chosen)
     return asked.answer()
 
 

@@ -18,6 +18,7 @@ urlpatterns = [
     path("b24/<slug:app>/oauth/callback/", oauth.callback),
     path("b24/<slug:app>/preferences/", preferences.change),
     path("b24/<slug:app>/dialogs/", operator.recent, name="dialogs"),
+    path("b24/<slug:app>/dialogs/card/", operator.card),
     path("b24/<slug:app>/dialogs/<int:pk>/", operator.page, name="dialog"),
     path("b24/<slug:app>/dialogs/<int:pk>/draft/", operator.draft),
     path("b24/<slug:app>/dialogs/<int:pk>/values/", operator.values),

@@ -28,6 +28,8 @@ UNDO_SECONDS = 10
 UNDO_AUTOMATIC_SECONDS = 600
 """What was written without asking may be taken back for longer."""
 KEPT_ROWS = 40
+READABLE_CURRENCIES = ("RUB", "USD", "EUR", "KZT")
+"""Their signs are understood in a sum that a person types."""
 INPUT_TYPES = {"phone": "tel", "email": "email", "date": "date"}
 WRITING_EVERY = "1s"
 MORE_SKIPPED = {
@@ -118,7 +120,10 @@ def value_context(
     left = _undo_seconds(value, timezone.now())
     if text is None:
         is_read_only = state in ("written", "writing") or place is None
-        text = in_words(value.value) if is_read_only else value_in_words(value.value)
+        text = in_words(value.value) if is_read_only else to_edit(value.value)
+    current = _current(place, dialog, portal) if place else ""
+    if state == "proposed" and current and current.casefold() == text.casefold():
+        state = "written"  # the card knows it already
     return {
         "id": value.pk,
         "title": _title(value, place, portal, config),
@@ -127,7 +132,7 @@ def value_context(
         "text": text,
         "input_type": INPUT_TYPES.get(kind, "text"),
         "choices": [(one, one) for one in spec.choices] if spec and kind == "choice" else [],
-        "current": _current(place, dialog, portal) if place else "",
+        "current": current,
         "quote": value.quote,
         "number": None,
         "write_url": f"{own}write/" if place and state not in ("written", "writing") else "",
@@ -136,6 +141,12 @@ def value_context(
         "error": error,
         "note": "" if place else _why_nowhere(value, config),
     }
+
+
+def to_edit(value: Any) -> str:
+    """As people write it, where what is sent back unchanged is read as the same value."""
+    is_sum = isinstance(value, dict) and value.get("currency") in READABLE_CURRENCIES
+    return in_words(value) if is_sum else value_in_words(value)
 
 
 def in_words(value: Any) -> str:

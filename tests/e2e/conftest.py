@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.core.signals import request_started
 from django.db import connections
 from django.utils import timezone
 from playwright.sync_api import ConsoleMessage, FrameLocator, Page, Request
@@ -62,9 +63,15 @@ class Stage:
         self.page, self.b24 = page, b24
         self.errors: list[str] = []
         self.requests: list[Request] = []
+        self.cookies: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._note)
         page.on("request", lambda request: self.requests.append(request))
+        # The browser keeps cookies out of what it tells of a request: our server sees them.
+        request_started.connect(self._note_cookies)
+
+    def _note_cookies(self, environ: dict[str, str], **_: object) -> None:
+        self.cookies += [environ["HTTP_COOKIE"]] if environ.get("HTTP_COOKIE") else []
 
     def _note(self, message: ConsoleMessage) -> None:
         # The stand's own page has no icon; what our pages say is ours.
@@ -120,10 +127,8 @@ class Stage:
 
     def assert_clean(self) -> None:
         assert not self.errors, self.errors
-        with_cookies = [
-            one.url for one in self.requests if "cookie" in {name.lower() for name in one.headers}
-        ]
-        assert not with_cookies
+        assert not self.cookies
+        assert not self.page.context.cookies()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from bx_gpt_app.assistant.models import Dialog, FieldValue
+from bx_gpt_app.assistant.models import Dialog, FieldValue, Run
 from bx_gpt_app.portals.models import Portal
 
 pytestmark = pytest.mark.e2e
@@ -179,6 +179,12 @@ def test_ended_session_is_renewed_without_a_word(stage, opened):
     )
     assert asked == 1
     expect(opened.locator("#session-ended")).to_be_hidden()
+    headers = {
+        one.headers.get("authorization", "").removeprefix("Bearer ") for one in stage.requests
+    }
+    tokens = headers - {"", "old"}
+    assert len(tokens) == 2, "the page's own and the renewed one"
+    assert not [one.url for one in stage.requests if any(token in one.url for token in tokens)]
 
 
 def test_foreign_page_cannot_frame_the_assistant(stage, opened, live_server):
@@ -191,9 +197,9 @@ def test_foreign_page_cannot_frame_the_assistant(stage, opened, live_server):
     stage.page.set_content(
         f'<iframe name=evil></iframe><form id=f method=post target=evil action="{form.action}">{inputs}</form>'
     )
-    stage.page.evaluate("document.getElementById('f').submit()")
+    with stage.page.expect_event("framenavigated", lambda one: "chrome-error" in one.url):
+        stage.page.evaluate("document.getElementById('f').submit()")
 
-    stage.page.wait_for_timeout(1500)
     framed = [one for one in stage.page.frames if one.name == "evil"]
     assert framed
     assert framed[0].url.startswith("chrome-error")
@@ -239,3 +245,28 @@ def test_operator_is_told_that_settings_are_for_administrators(stage, opened, li
     )
 
     assert status == 403
+
+
+def test_menu_of_an_earlier_message_leads_to_an_answer_to_it(stage, opened):
+    stage.client_says("Подскажите режим работы?", chat_id=stage.chat_id)
+    stage.b24.wait_until(lambda: Run.objects.filter(state="done").count() == 2, 15)
+    stage.open(chat_id=stage.chat_id)
+    earlier = stage.page.locator("#messages li", has_text="Сколько стоит доставка")
+
+    earlier.get_by_role("button", name="ИИ: подсказать ответ").click()
+    menu = stage.page.frame_locator("#slider iframe")
+    menu.locator("html[data-ready]").wait_for()
+
+    expect(menu.locator("#draft-chosen")).to_contain_text("Сколько стоит доставка")
+    expect(menu.locator("#chosen-why")).to_contain_text("подсказок")
+    stage.picture("operator-chosen-message")
+    menu.locator("#draft-now").click()
+    expect(menu.locator("#draft-text")).to_contain_text("490", timeout=15_000)
+    text = menu.locator("#draft-text").input_value()
+    menu.locator("#draft-insert").click()
+    expect(stage.page.locator("#composer")).to_have_value(text)
+    stage.picture("operator-chosen-answered")
+    assert stage.complaints() == []
+    menu.locator("#chosen-latest").click()
+    expect(menu.locator("#draft-text")).to_contain_text("9:00")
+    stage.assert_clean()

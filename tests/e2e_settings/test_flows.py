@@ -137,11 +137,11 @@ def test_key_is_checked_and_the_server_tried_out(opened, portal):
         page.locator("#id_base_url").fill(model.url)
         page.locator("#id_model").fill("demo-rules-1")
         page.locator("#id_api_key").fill("any-key")
-        page.locator("#check-model").click()
+        page.locator("#check-main").click()
 
-        expect(page.locator("#model-result .banner.ok").first).to_be_visible(timeout=15_000)
-        expect(page.locator("#model-result")).to_contain_text("answered in", timeout=30_000)
-        expect(page.locator("#model-result .spinner")).to_have_count(0, timeout=30_000)
+        expect(page.locator("#model-result-main .banner.ok").first).to_be_visible(timeout=15_000)
+        expect(page.locator("#model-result-main")).to_contain_text("answered in", timeout=30_000)
+        expect(page.locator("#model-result-main .spinner")).to_have_count(0, timeout=30_000)
 
 
 def test_new_hook_token_can_be_copied_once(opened, portal):

@@ -32,7 +32,7 @@ def every_place(portal) -> list[tuple[str, str]]:
     snippet = Snippet.objects.filter(portal=portal).first()
     return [
         *((section, "") for section in SECTIONS),
-        ("prompts/", "prompts/1/"), ("fields/", "fields/field/phone/"), ("topics/", "topics/topic/delivery/"),
+        ("prompts/", "prompts/1/"), ("prompts/", "prompts/cases/"), ("fields/", "fields/field/phone/"), ("topics/", "topics/topic/delivery/"),
         ("knowledge/", "knowledge/unanswered/"), ("knowledge/", "knowledge/import/"),
         ("knowledge/", f"knowledge/{snippet.pk}/"), ("log/", "log/quarantine/"), ("log/", f"log/{run.pk}/"),
     ]  # fmt: skip

@@ -100,6 +100,30 @@ def test_verified_visitor_gets_no_cookie_and_only_his_portal_may_frame_it(client
     assert ancestors == "https://acme.bitrix24.ru"
 
 
+@pytest.mark.parametrize("route", [route for route, view in under_b24()])
+def test_no_other_site_is_ever_let_in_by_cors(client, route):
+    portal = make_portal()
+    make_dialog(portal)
+    asks = {
+        "origin": "https://evil.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization",
+    }
+    token = make_frame(portal, is_admin=True).token()
+    own = {"origin": "https://acme.bitrix24.ru", "authorization": f"Bearer {token}"}
+
+    answers = [
+        client.options(example(route), headers=asks),
+        client.get(example(route), headers=asks),
+        client.get(example(route), headers=own),
+    ]
+
+    told = [
+        name for answer in answers for name in answer.headers if "access-control" in name.lower()
+    ]
+    assert told == []
+
+
 def test_token_of_one_app_registration_is_nothing_at_anothers_address(client):
     portal = make_portal()
     dialog = make_dialog(portal)

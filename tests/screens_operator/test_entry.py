@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from urllib.parse import urlencode
 
@@ -9,7 +10,8 @@ import pytest
 from django.core import signing
 
 from bx_gpt_app.assistant.models import Dialog
-from bx_gpt_app.portals.models import Grant, Portal
+from bx_gpt_app.common.logs import JsonLines
+from bx_gpt_app.portals.models import AppRegistration, Grant, Portal
 from bx_gpt_app.screens.frame import SALT, read_token
 from tests.factories import configure, make_dialog, make_line, make_message
 from tests.screens_operator.conftest import make_suggestion
@@ -157,6 +159,63 @@ def test_token_of_another_portal_opens_nothing(stand):
 
     assert page.status_code == 403
     assert not Grant.objects.filter(user_id=7).exists()
+
+
+def test_token_that_the_same_user_got_for_another_app_opens_and_renews_nothing(stand, settings):
+    portal = stand.installed()
+    dialog = chat_of(stand, portal)
+    make_suggestion(dialog, "Секретный ответ")
+    before = token_in(stand.open(7, "IM_SIDEBAR", {"dialogId": dialog.dialog_id}))
+    Grant.objects.filter(user_id=7).delete()
+    # From now on the portal's tokens are those of an app that is not ours.
+    settings.B24_CLIENT_ID = "app.ours"
+    AppRegistration.objects.update(client_id="app.ours")
+
+    page = stand.open(7, "IM_SIDEBAR", {"dialogId": dialog.dialog_id})
+    renewal = renew(stand, stand.b24.issue_tokens(7)[0], before)
+
+    assert page.status_code == 403
+    assert "frame-token" not in page.content.decode()
+    assert "Секретный ответ" not in page.content.decode()
+    assert renewal.status_code == 401
+    assert not Grant.objects.filter(user_id=7).exists()
+
+
+def test_forged_card_is_refused_without_data(stand):
+    portal = stand.installed()
+    dialog = chat_of(stand, portal)
+    Dialog.objects.filter(pk=dialog.pk).update(items=["LEAD_999999"])
+    make_suggestion(dialog, "Секретный ответ")
+
+    page = stand.open(7, "CRM_LEAD_DETAIL_TAB", {"ID": 999_999})
+
+    assert page.status_code == 403
+    assert "frame-token" not in page.content.decode()
+    assert "Секретный ответ" not in page.content.decode()
+
+
+def test_neither_page_token_nor_the_visitors_own_is_in_an_address_or_the_log(stand, caplog):
+    caplog.set_level(logging.DEBUG)
+    portal = stand.installed()
+    dialog = chat_of(stand, portal)
+    form = stand.b24.frame(7, "IM_SIDEBAR", {"dialogId": dialog.dialog_id})
+
+    page = stand.post_form(form)
+    token = token_in(page)
+    headers = {"authorization": f"Bearer {token}"}
+    answer = stand.client.get(f"/b24/default/dialogs/{dialog.pk}/draft/", headers=headers)
+    refused = stand.client.get(
+        f"/b24/default/dialogs/{dialog.pk}/draft/", headers={"authorization": f"Bearer {token}x"}
+    )
+    fresh = renew(stand, stand.b24.issue_tokens(7)[0], token)
+
+    assert (answer.status_code, refused.status_code, fresh.status_code) == (200, 401, 200)
+    log = "\n".join(JsonLines().format(record) for record in caplog.records)
+    assert log
+    secrets = (token, fresh.json()["token"], form.fields["AUTH_ID"], form.fields["REFRESH_ID"])
+    assert [one for one in secrets if one in log] == []
+    assert page.content.decode().count(token) == 1, "in the head of the page and nowhere else"
+    assert token not in answer.content.decode()
 
 
 @pytest.mark.parametrize("path", ["/b24/default/", "/b24/default/placement/"])

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import pytest
 from django_ox.models import OxTask
 
+from bx_gpt_app.portals import tasks
 from bx_gpt_app.portals.models import Grant, Portal
 from integrations.bitrix24.local_portal import LocalPortal, PortalOptions
 from integrations.bitrix24.local_portal.php import encode_form
@@ -41,11 +42,32 @@ def test_wizard_installs_binds_and_finishes_by_itself(stand):
     assert portal.application_token == stand.b24.application_token
     assert Grant.objects.get().kind == "installation"
     assert stand.b24.world.bots
-    assert {one.placement for one in stand.b24.world.placements} >= {"IM_SIDEBAR", "IM_TEXTAREA"}
+    bound = {one.placement for one in stand.b24.world.placements}
+    assert bound >= {"IM_SIDEBAR", "IM_TEXTAREA", "IM_CONTEXT_MENU"}
+    assert f"Panels are in their places: {len(bound)} of {len(bound)}" in text
     assert 'data-install-finish="auto"' in text
     assert text.count('class="done"') >= 6
     assert 'class="failed"' not in text
     assert f"frame-ancestors {portal.origin}" in page["Content-Security-Policy"]
+
+
+def test_portal_gets_what_a_new_release_wants_without_a_word_of_anybody(stand):
+    wizard(stand)
+    portal = Portal.objects.get()
+    OxTask.objects.all().delete()
+    world = stand.b24.world
+    world.placements = [one for one in world.placements if one.placement != "IM_CONTEXT_MENU"]
+    portal.bindings["bound"].remove("placement IM_CONTEXT_MENU")
+    portal.save(update_fields=["bindings"])
+
+    tasks.check_portal.call(portal.pk)
+    [wanted] = OxTask.objects.filter(task_path__endswith="rebind")
+    tasks.rebind.call(*wanted.args)
+    OxTask.objects.all().delete()
+    tasks.check_portal.call(portal.pk)
+
+    assert "IM_CONTEXT_MENU" in {one.placement for one in world.placements}
+    assert not OxTask.objects.filter(task_path__endswith="rebind").exists(), "once is enough"
 
 
 def test_installing_again_changes_nothing_but_the_tokens(stand):

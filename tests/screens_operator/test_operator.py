@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
 from bx_gpt_app.assistant import leases
@@ -194,17 +195,28 @@ def test_colleague_is_named_but_not_to_himself(client, portal, dialog):
 # ---- polling ----
 
 
-def test_unchanged_poll_is_empty_and_costs_two_queries(visitor, dialog, django_assert_num_queries):
+def test_unchanged_poll_is_empty_and_costs_one_query(visitor, dialog, django_assert_num_queries):
     ready(dialog)
     dialog.refresh_from_db()
     assert visitor.url()
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(1):
         answer = visitor.get(f"draft/?rev={dialog.rev}&v=")
     with django_assert_num_queries(2):
         values = visitor.get(f"values/?rev={dialog.rev}&seen=0")
 
     assert (answer.status_code, values.status_code) == (204, 204)
+
+
+def test_unchanged_poll_of_an_ended_session_is_refused(visitor, dialog):
+    ready(dialog)
+    dialog.refresh_from_db()
+    polled = f"draft/?rev={dialog.rev}&v="
+    assert visitor.get(polled).status_code == 204
+
+    Portal.objects.update(session_epoch=F("session_epoch") + 1)
+
+    assert visitor.get(polled).status_code == 401
 
 
 def test_progress_of_the_model_is_seen_without_a_new_revision(visitor, dialog):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.admin import site
+from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import label_for_field
+from django.contrib.auth.models import Permission, User
+from django.utils import translation
 from django_ox.models import OxTask
 
 from bx_gpt_app.assistant import store
 from bx_gpt_app.assistant.models import Delivery, Dialog
 from bx_gpt_app.portals.models import AppRegistration, Portal
-from tests.factories import configure, make_app, make_portal
+from tests.factories import configure, make_app, make_dialog, make_portal
 from tests.screens_settings.rows import secrets_of
 
 
@@ -41,6 +47,19 @@ def test_every_page_is_there_and_shows_no_secret(portal, host, path):
     body = answer.content.decode()
     assert answer.status_code == 200
     assert [secret for secret in secrets_of(portal) if secret in body] == []
+
+
+def test_server_without_portals_has_its_pages_too(host):
+    pages = (
+        "portals/portal/",
+        "assistant/run/",
+        "assistant/delivery/?stuck=1",
+        "assistant/spending/",
+    )
+
+    assert [host.get(f"/admin/{page}").status_code for page in pages] == [200] * 4
+    assert host.get("/admin/portals/portal/push/?to=1").status_code == 302
+    assert host.get("/admin/portals/portal/1/erase/").status_code == 302
 
 
 def test_rows_show_no_secret_and_no_words_of_clients(portal, host):
@@ -215,3 +234,95 @@ def test_staff_without_the_right_to_change_sees_no_acts(portal, client, db):
 
     portal.refresh_from_db()
     assert (portal.paused, portal.state) == (False, "active")
+
+
+def own_pages():
+    """(model admin, name of a column or field) of every page that is ours."""
+    for model, page in site._registry.items():
+        if model._meta.app_label in ("portals", "assistant"):
+            names = [*page.list_display, *(page.fields or ()), *page.readonly_fields]
+            for inline in page.inlines:
+                names += [(inline.model, name) for name in inline.fields]
+            yield from ((page, name) for name in names if name != "code")
+
+
+def test_every_label_is_in_the_language_of_the_browser(portal, host):
+    def label(page, name):
+        model = page.model
+        if isinstance(name, tuple):
+            model, name = name
+        return str(label_for_field(name, model, page))
+
+    with translation.override("ru"):
+        labels = {str(name): label(page, name) for page, name in own_pages()}
+        models = [str(page.opts.verbose_name_plural) for page, _name in own_pages()]
+        actions = [
+            str(getattr(getattr(page, name), "short_description", ""))
+            for page, _name in own_pages()
+            for name in page.actions
+        ]
+    said = {**labels, **{words: words for words in (*models, *actions)}}
+    foreign = {name for name, words in said.items() if not re.search("[а-яё]", words.lower())}
+
+    assert foreign <= {"id", "client_id", "new_secret"}
+    assert len(labels) > 60
+
+
+@pytest.mark.parametrize(
+    ("accepts", "words"), [("ru-RU,ru;q=0.9", "последнее событие"), ("en", "last event")]
+)
+def test_language_is_that_of_the_browser_and_leaks_into_no_other_page(portal, host, accepts, words):
+    body = host.get("/admin/portals/portal/", headers={"accept-language": accepts}).content.decode()
+
+    assert words in body.lower()
+    assert translation.get_language() == "en"
+
+
+def test_dead_letters_of_all_portals_are_in_one_list_and_repeated_at_once(portal, host):
+    other = make_portal(member_id="e" * 32)
+    lost = Delivery.objects.create(
+        portal=other, dialog=make_dialog(other, 900), kind="crm", state="unsure", payload={}
+    )
+    refused = Delivery.objects.get(portal=portal, state="failed")
+
+    listed = list(host.get("/admin/assistant/delivery/?stuck=1").context["cl"].queryset)
+    do(host, "repeat", lost, refused, model="assistant/delivery")
+
+    assert set(listed) == {lost, refused}
+    assert set(Delivery.objects.filter(pk__in=[lost.pk, refused.pk], state="planned")) == {
+        lost, refused,
+    }  # fmt: skip
+    assert not host.get("/admin/assistant/delivery/?stuck=1").context["cl"].queryset
+
+
+def test_list_of_portals_leads_to_what_is_stuck_in_each(portal, host):
+    body = host.get("/admin/portals/portal/").content.decode()
+
+    assert f"/admin/assistant/delivery/?stuck=1&amp;portal__id__exact={portal.pk}" in body
+    assert f"/admin/assistant/dialog/?stuck=1&amp;portal__id__exact={portal.pk}" in body
+
+
+def test_what_the_host_did_is_on_the_history_of_the_portal(portal, host):
+    do(host, "pause", portal)
+    do(host, "end_sessions", portal)
+
+    told = LogEntry.objects.filter(object_id=str(portal.pk)).values_list(
+        "change_message", flat=True
+    )
+    assert set(told) == {"Paused.", "Sessions ended."}
+
+
+def test_host_without_the_right_to_change_sees_and_does_nothing_more(portal, client):
+    looker = User.objects.create_user("looker", password="x", is_staff=True)
+    looker.user_permissions.add(Permission.objects.get(codename="view_portal"))
+    client.force_login(looker)
+
+    page = client.get("/admin/portals/portal/")
+    do(client, "pause", portal)
+    erased = client.post(f"/admin/portals/portal/{portal.pk}/erase/", {"typed": portal.domain})
+    pushed = client.post(f"/admin/portals/portal/push/?to={portal.pk}", {"apply": "1"})
+
+    portal.refresh_from_db()
+    assert page.status_code == 200
+    assert (portal.paused, portal.state) == (False, Portal.State.ACTIVE)
+    assert (erased.status_code, pushed.status_code) == (302, 302)

@@ -87,16 +87,26 @@ def test_choosing_a_service_fills_in_its_address_and_saves_nothing(portal, admin
         ({"model": ""}, "model"),
         ({"temperature": "3"}, "temperature"),
         ({"price_input": "10"}, "price_output"),
+        ({"extra_headers": "no colon"}, "extra_headers"),
+        ({"preset": "yandex", "base_url": "https://llm.api.cloud.yandex.net/v1"}, "project"),
         ({"with_fallback": "on", "fallback_model": "x"}, "fallback_base_url"),
+        ({"with_fallback": "on", "fallback_price_input": "1"}, "fallback_price_output"),
+        ({"cheaper": "main"}, "cheaper_model"),
+        ({"cheaper": "fallback"}, "cheaper"),
     ],
 )
 def test_mistake_in_the_model_form_is_told_at_its_field(portal, admin, changes, field):
     answer = admin.post("model/", {**MODEL, **changes})
 
     assert answer.status_code == 422
-    form = answer.context["form"]
-    assert field in form.errors
-    assert 'aria-invalid="true"' in str(form[field])
+    forms = answer.context["forms"]
+    wrong = {
+        form.add_prefix(name): str(form[name])
+        for form in (forms.main, forms.second, forms.rules)
+        for name in form.errors
+    }
+    assert field in wrong
+    assert field == "cheaper" or 'aria-invalid="true"' in wrong[field]
 
 
 # ---- prompts ----

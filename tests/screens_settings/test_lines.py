@@ -109,13 +109,72 @@ def test_delay_out_of_its_bounds_is_told_at_the_field(portal, admin):
 
 def test_whisper_is_locked_until_it_was_tested(portal, admin):
     locked = post_line(admin, mode="suggest", whisper="on")
-    admin.post("lines/22/whisper/", {"seen": ""})
-    admin.post("lines/22/whisper/", {"seen": "1"})
+    portal.lines.filter(line_id=22).update(whisper_tested_at=timezone.now())
     post_line(admin, mode="suggest", whisper="on")
 
     assert locked.status_code == 422
-    assert Delivery.objects.filter(portal=portal, kind=Delivery.Kind.WHISPER).count() == 1
     assert config(portal).line(22).whisper
+
+
+def test_whisper_cannot_be_said_to_be_seen_before_it_was_sent(portal, admin):
+    untested = admin.post("lines/22/whisper/", {"do": "kept"})
+    admin.post("lines/22/whisper/", {"do": "send"})
+    admin.post("lines/22/whisper/", {"do": "send"})
+    on_its_way = admin.post("lines/22/whisper/", {"do": "kept"})
+
+    assert "ещё раз" in text_of(untested)
+    assert "ещё раз" in text_of(on_its_way)
+    assert portal.lines.get(line_id=22).whisper_tested_at is None
+    assert Delivery.objects.filter(portal=portal, kind=Delivery.Kind.WHISPER).count() == 1
+
+
+def occupy(portal, line_id=23, why="other_bot"):
+    portal.bindings = {**portal.bindings, "failed": [[f"line {line_id}", why]]}
+    portal.save(update_fields=["bindings"])
+    configure(portal, mode="suggest", lines={"22": {"mode": "suggest"}})
+
+
+def test_line_of_another_bot_says_so_and_is_no_fault_of_the_connection(portal, admin):
+    occupy(portal)
+
+    row = next(r for r in admin.get("lines/").context["rows"] if r["line"].line_id == 23)
+    overview = admin.get("").context["steps"]
+
+    assert (row["occupied"], row["refused"]) == (True, "")
+    assert overview[0]["state"] == "done"
+    assert admin.get("connection/").context["bound"]["failed"] == []
+
+
+@pytest.mark.parametrize(("do", "mode"), [("take", "suggest"), ("leave", "off")])
+def test_line_of_another_bot_is_taken_over_or_left(portal, admin, do, mode):
+    occupy(portal)
+
+    answer = admin.post("lines/23/taken/", {"do": do})
+
+    assert config(portal).lines["23"].mode == mode
+    assert not next(r for r in answer.context["rows"] if r["line"].line_id == 23)["occupied"]
+    assert OxTask.objects.filter(task_path__contains="carry_out_modes").count() == 1
+
+
+def test_saving_a_line_of_another_bot_asks_before_it_takes_it(portal, admin):
+    occupy(portal)
+
+    asked = post_line(admin, 23, mode="suggest")
+    before = "23" in config(portal).lines
+    post_line(admin, 23, mode="suggest", agreed=True)
+
+    assert asked.context["asks"]["occupied"]
+    assert not before
+    assert config(portal).lines["23"].mode == "suggest"
+
+
+def test_line_that_the_portal_refused_says_what_it_refused(portal, admin):
+    occupy(portal, why="CONFIG_WRONG_USER_PERMISSION")
+
+    row = next(r for r in admin.get("lines/").context["rows"] if r["line"].line_id == 23)
+
+    assert not row["occupied"]
+    assert row["refused"]
 
 
 def test_stop_button_is_on_every_page_while_a_line_is_automatic(portal, admin):
@@ -172,7 +231,7 @@ def test_reply_that_was_taken_back_meanwhile_is_not_sent(portal):
     lease = leases.take(reply.dialog_id)
     Delivery.objects.filter(pk=reply.pk).update(state=Delivery.State.CANCELLED)
 
-    went_on = deliver._attempt(reply, reply.dialog, lease, portal)
+    went_on = deliver._attempt(reply, reply.dialog, lease, portal, store.load(portal)[0])
 
     reply.refresh_from_db()
     assert went_on

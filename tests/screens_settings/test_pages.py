@@ -14,7 +14,8 @@ from tests.screens_settings.conftest import Visitor, text_of
 from tests.screens_settings.rows import make_run, secrets_of
 
 PAGES = (
-    "", "connection/", "model/", "prompts/", "prompts/1/", "fields/", "fields/?entity=deal",
+    "", "connection/", "model/", "prompts/", "prompts/1/", "prompts/cases/", "prompts/cases/new/",
+    "prompts/cases/import/", "fields/", "fields/?entity=deal",
     "fields/?entity=128", "fields/new/", "fields/field/phone/", "topics/", "topics/new/",
     "topics/topic/delivery/", "lines/", "knowledge/", "knowledge/?q=доставка", "knowledge/?show=old",
     "knowledge/unanswered/", "knowledge/import/", "knowledge/new/", "costs/", "costs/?days=7", "log/",

@@ -13,9 +13,17 @@ from django.tasks.exceptions import TaskResultDoesNotExist
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
-from bx_gpt_app.portals.bindings import NEEDED_SCOPES, base_url, missing_scopes
+from bx_gpt_app.inbox.fetch import IDLE_SECONDS, LIVE_SECONDS, STEADY
+from bx_gpt_app.inbox.models import Hearing
+from bx_gpt_app.portals.bindings import (
+    NEEDED_SCOPES,
+    base_url,
+    faults,
+    missing_scopes,
+    mode_in_force,
+)
 from bx_gpt_app.portals.clients import client_for, note_failure, note_success
 from bx_gpt_app.portals.models import Grant, Portal
 from bx_gpt_app.portals.tasks import rebind
@@ -28,10 +36,19 @@ from integrations.bitrix24.errors import AccessLost, Bitrix24Error, LimitExceede
 PLACES = {
     "IM_SIDEBAR": ("beside the chat", "рядом с чатом"),
     "IM_TEXTAREA": ("above the chat’s input field", "над полем ввода чата"),
+    "IM_CONTEXT_MENU": ("menu of a message", "меню сообщения"),
     "CRM_LEAD_DETAIL_TAB": ("tab in leads", "вкладка в лиде"),
     "CRM_DEAL_DETAIL_TAB": ("tab in deals", "вкладка в сделке"),
     "CRM_CONTACT_DETAIL_TAB": ("tab in contacts", "вкладка в контакте"),
     "CRM_COMPANY_DETAIL_TAB": ("tab in companies", "вкладка в компании"),
+}
+
+
+FETCH_PROBLEMS = {
+    "unavailable": gettext_lazy("The portal does not answer. We repeat it ourselves."),
+    "limit": gettext_lazy("The portal asks for fewer requests. We slow down."),
+    "bot_not_found": gettext_lazy("Bitrix24 does not know the bot: we register it again."),
+    "our_fault": gettext_lazy("A fault of ours: the server’s log has the details."),
 }
 
 
@@ -51,6 +68,7 @@ def content(frame: Frame) -> dict[str, Any]:
         "handler_url": base_url(portal),
         "moved": bool(portal.bindings.get("base_url"))
         and portal.bindings["base_url"] != base_url(portal),
+        "events": _events(portal),
         "hook": _hook(portal),
         "file_form": ConfigurationFileForm(),
     }
@@ -92,7 +110,6 @@ def _scopes(frame: Frame) -> list[dict[str, Any]]:
 def _bound(frame: Frame) -> dict[str, Any]:
     """What is bound, sorted as a person thinks of it: events, panels, robots, bot."""
     done: list[str] = list(frame.portal.bindings.get("bound") or [])
-    failed: list[Any] = list(frame.portal.bindings.get("failed") or [])
     which = 1 if frame.language == "ru" else 0
     parts = [name.partition(" ") for name in done]
     events = [name for kind, _space, name in parts if kind == "event"]
@@ -104,9 +121,36 @@ def _bound(frame: Frame) -> dict[str, Any]:
         "robots": sum(kind == "robot" for kind, _space, _name in parts),
         "bot": frame.portal.bot_id,
         "bot_old": frame.portal.bot_api == "legacy",
-        "failed": [{"name": str(name), "code": str(code)} for name, code in failed],
+        "failed": [{"name": name, "code": code} for name, code in faults(frame.portal)],
         "never": not frame.portal.bindings,
     }
+
+
+def _events(portal: Portal) -> dict[str, Any] | None:
+    """How the bot's events come; None where there is no choice."""
+    if portal.bot_api == "legacy":
+        return None
+    return {
+        "fetched": portal.fetches_events,
+        "live": LIVE_SECONDS,
+        "idle": IDLE_SECONDS,
+        "health": _fetching(portal) if portal.fetches_events else None,
+    }
+
+
+def _fetching(portal: Portal) -> dict[str, Any]:
+    """What became of the last looks into the bot's queue."""
+    hearing = Hearing.objects.filter(portal=portal).first()
+    if hearing and hearing.problem:
+        told = FETCH_PROBLEMS.get(hearing.problem.lower())
+        refused = _("Bitrix24 refused: %(problem)s") % {"problem": hearing.problem}
+        return {"kind": "bad", "text": told or refused}
+    if hearing is None or hearing.emptied_at is None:
+        return {"kind": "warn", "text": _("Nothing was fetched yet.")}
+    if timezone.now() - hearing.emptied_at > STEADY:
+        text = _("Nobody fetches: is a worker running? Last time:")
+        return {"kind": "bad", "text": text, "at": hearing.emptied_at}
+    return {"kind": "ok", "text": _("Last fetched:"), "at": hearing.emptied_at}
 
 
 def _hook(portal: Portal) -> dict[str, Any]:
@@ -182,6 +226,26 @@ def _checked(request: HttpRequest, frame: Frame, kind: str, text: str) -> HttpRe
 @admin_act
 def rebind_portal(request: HttpRequest, frame: Frame) -> HttpResponse:
     """Bind everything anew in the background; the fragment asks how far it is."""
+    return _rebinding(request, frame)
+
+
+@admin_act
+def choose_events(request: HttpRequest, frame: Frame) -> HttpResponse:
+    """Keep how the bot's events shall come and register the bot so, in the background."""
+    portal, wanted = frame.portal, request.POST.get("events")
+    if wanted not in ("webhook", "fetch"):
+        return _checked(request, frame, "warn", _("Choose one of the two ways."))
+    if portal.bot_api == "legacy":
+        return _checked(request, frame, "warn", _("This portal is too old for that: update it."))
+    fetches = wanted == "fetch"
+    if (portal.fetches_events, mode_in_force(portal)) == (fetches, wanted):
+        return _checked(request, frame, "ok", _("It is so already."))
+    portal.fetches_events = fetches
+    portal.save(update_fields=["fetches_events"])
+    return _rebinding(request, frame)
+
+
+def _rebinding(request: HttpRequest, frame: Frame) -> HttpResponse:
     result = rebind.enqueue(frame.portal_id)
     return _progress(request, frame, str(result.id), done=False)
 
@@ -208,7 +272,7 @@ def rebind_progress(request: HttpRequest, frame: Frame, task_id: str) -> HttpRes
             "bad",
             _("Access is lost: open the app from the menu of Bitrix24 as an administrator."),
         )
-    failed = frame.portal.bindings.get("failed") or []
+    failed = faults(frame.portal)
     if failed:
         return _checked(
             request,

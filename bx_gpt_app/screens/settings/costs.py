@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import defaultdict
 from datetime import date, timedelta
 from typing import Any
 
@@ -14,14 +15,16 @@ from django.utils.translation import gettext as _
 
 from bx_gpt_app.assistant import spending, statistics
 from bx_gpt_app.assistant.config import LimitsConfig, PortalConfig
+from bx_gpt_app.assistant.evaluation import PURPOSE as TEST_CASES
 from bx_gpt_app.assistant.models import Spending
 from bx_gpt_app.assistant.reasons import LIMITS
 from bx_gpt_app.assistant.rehearsal import PURPOSE
+from bx_gpt_app.common.amounts import SIGNS
 from bx_gpt_app.portals.models import Portal
 from bx_gpt_app.screens import charts
 from bx_gpt_app.screens.forms import LimitsForm
 from bx_gpt_app.screens.frame import Frame
-from bx_gpt_app.screens.settings import downloads
+from bx_gpt_app.screens.settings import departures, downloads
 from bx_gpt_app.screens.settings.page import (
     admin_act,
     admin_view,
@@ -62,37 +65,66 @@ def _page(
     today = statistics.spending_day()
     since = today - timedelta(days=PERIODS[period] - 1)
     rows = Spending.objects.filter(portal=frame.portal, day__gte=since)
-    currency = next(iter(statistics.money(rows)), "RUB")
+    sums = statistics.money(rows)
+    currency = _main_currency(config, sums)
     context = {
         "period": period,
         "periods": [(code, _("%(n)s days") % {"n": days}) for code, days in PERIODS.items()],
-        "stats": _stats(rows, PERIODS[period]),
-        "chart": _chart(rows, since, today, currency),
+        "stats": _stats(rows, PERIODS[period], currency),
+        "chart": _chart(rows, since, today, currency, config.limits),
+        "left_out": money_of(
+            {code: sums[code] for code in sums if code not in (currency, *config.limits.rates)}
+        ),
+        "uncounted": _uncounted(frame.portal, config),
         "tables": _tables(frame.portal, rows),
         "form": form or LimitsForm(initial=_limits(config.limits)),
-        "used": _used(frame.portal, config.limits, currency),
-        "currency": currency,
+        "used": _used(frame.portal, config),
+        "cheaper": config.llm.cheaper is not None,
+        "departures": departures.rows(frame.portal),
         "empty": not rows.exists(),
     }
     return page(request, frame, "costs", context, said=said, status=status)
 
 
 def _limits(limits: LimitsConfig) -> dict[str, Any]:
-    return {name: bare(value) for name, value in limits.model_dump().items()}
+    values: dict[str, Any] = {
+        name: bare(value) if isinstance(value, float) else value
+        for name, value in limits.model_dump().items()
+    }
+    values["rates"] = [f"{code} {bare(rate)}" for code, rate in limits.rates.items()]
+    return values
 
 
-def _stats(rows: QuerySet[Spending], days: int) -> list[dict[str, str]]:
+def _main_currency(config: PortalConfig, sums: dict[str, float]) -> str:
+    """The currency that sums are shown in: that of the limits, if anything was paid in it."""
+    wanted = spending.limit_currency(config)
+    return wanted if wanted in sums else next(iter(sums), wanted)
+
+
+def _uncounted(portal: Portal, config: PortalConfig) -> str:
+    """What this month's limits of money could not count, in words; empty when they count all."""
+    if config.limits.daily_cost is None and config.limits.monthly_cost is None:
+        return ""
+    month = statistics.spending_day().replace(day=1)
+    spent = statistics.money(Spending.objects.filter(portal=portal, day__gte=month))
+    found = spending.without_rate(spent, config)
+    return money_of(found) if found else ""
+
+
+def _stats(rows: QuerySet[Spending], days: int, main: str) -> list[dict[str, str]]:
     total = rows.aggregate(
         calls=Sum("calls"), a=Sum("prompt_tokens"), b=Sum("completion_tokens"), masked=Sum("masked")
     )
     calls, tokens = total["calls"] or 0, (total["a"] or 0) + (total["b"] or 0)
     cost = statistics.money(rows)
-    main = next(iter(cost), "")
+    paid = rows.filter(currency=main).aggregate(calls=Sum("calls"))["calls"] or 0
     return [
         {
             "title": _("Spent"),
             "value": money_of(cost),
-            "hint": _("%(sum)s a day") % {"sum": money(cost[main] / days, main)} if main else "",
+            "hint": _("%(sum)s a day") % {"sum": money(cost[main] / days, main)}
+            if main in cost
+            else "",
         },
         {
             "title": _("Model calls"),
@@ -101,7 +133,7 @@ def _stats(rows: QuerySet[Spending], days: int) -> list[dict[str, str]]:
         },
         {
             "title": _("One call on average"),
-            "value": money(cost[main] / calls, main) if main and calls else "—",
+            "value": money(cost[main] / paid, main) if main in cost and paid else "—",
             "hint": _("%(n)s tokens") % {"n": number(tokens / calls)} if calls else "",
         },
         {
@@ -123,37 +155,42 @@ def purpose_title(purpose: str) -> str:
         "reply": _("Replies"),
         "extract": _("Extraction"),
         PURPOSE: _("Trials"),
+        TEST_CASES: _("Test cases"),
     }.get(purpose, purpose)
 
 
 def _chart(
-    rows: QuerySet[Spending], since: date, today: date, currency: str
+    rows: QuerySet[Spending], since: date, today: date, currency: str, limits: LimitsConfig
 ) -> dict[str, Any] | None:
-    """Money by day and purpose; tokens when no price is known."""
+    """Money by day and purpose, in one currency; tokens when no price is known."""
     sums = list(
-        rows.values("day", "purpose").annotate(
+        rows.values("day", "purpose", "currency").annotate(
             money=Sum("cost"), a=Sum("prompt_tokens"), b=Sum("completion_tokens")
         )
     )
     if not sums:
         return None
     of_money = any(row["money"] for row in sums)
+    values: dict[tuple[date, str], float] = defaultdict(float)
+    for row in sums:
+        values[row["day"], row["purpose"]] += (
+            spending.in_one_currency({row["currency"]: row["money"]}, currency, limits)
+            if of_money
+            else row["a"] + row["b"]
+        )
     purposes = sorted({row["purpose"] for row in sums}, key=lambda one: one != "reply")[:4]
-    values = {
-        (row["day"], row["purpose"]): row["money"] if of_money else row["a"] + row["b"]
-        for row in sums
-    }
     days = [since + timedelta(days=n) for n in range((today - since).days + 1)]
     step = max(1, len(days) // 14)
     points = [
         charts.Point(
             label=date_format(day, "j E"),
             short=str(day.day) if place % step == 0 else "",
-            values=tuple(float(values.get((day, purpose), 0)) for purpose in purposes),
+            values=tuple(float(values[day, purpose]) for purpose in purposes),
         )
         for place, day in enumerate(days)
     ]
-    title = _("By day, %(unit)s") % {"unit": currency if of_money else _("tokens")}
+    unit = SIGNS.get(currency, currency) if of_money else _("tokens")
+    title = _("By day, %(unit)s") % {"unit": unit}
     return charts.stacked(
         id="spending",
         title=title,
@@ -161,6 +198,7 @@ def _chart(
         series=[purpose_title(purpose) for purpose in purposes],
         points=points,
         text=lambda value: money(value, currency) if of_money else number(value),
+        axis=lambda value: number(value, 0 if value == int(value) else 2),
     )
 
 
@@ -195,28 +233,21 @@ def _table(title: str, rows: QuerySet[Spending], column: str, say: Any) -> dict[
     }
 
 
-def _used(portal: Portal, limits: LimitsConfig, currency: str) -> list[dict[str, Any]]:
+def _used(portal: Portal, config: PortalConfig) -> list[dict[str, Any]]:
     """A bar for each limit that is set, in the colour of how full it is."""
     bars = []
-    for name in ("daily_cost", "monthly_cost", "daily_tokens", "monthly_tokens"):
-        limit = getattr(limits, name)
-        if limit is None:
-            continue
-        one = {other: None for other in LimitsConfig.model_fields if other != "requests_per_minute"}
-        only = limits.model_copy(update={**one, name: limit})
-        budget = spending.budget(portal, PortalConfig(limits=only))
-        spent = budget.used * limit
-        of_money = name.endswith("cost")
+    for budget in spending.portal_budgets(portal, config):
+        spent, limit, currency = budget.spent, budget.limit, budget.currency
         bars.append(
             {
-                "id": f"limit-{name}",
-                "label": str(LIMITS[name]).capitalize(),
+                "id": f"limit-{budget.what}",
+                "label": str(LIMITS[budget.what]).capitalize(),
                 "value": min(spent, limit),
                 "max": limit or 1,
                 "text": _("%(spent)s of %(limit)s, %(percent)s")
                 % {
-                    "spent": money(spent, currency) if of_money else number(spent),
-                    "limit": money(limit, currency) if of_money else number(limit),
+                    "spent": money(spent, currency) if currency else number(spent),
+                    "limit": money(limit, currency) if currency else number(limit),
                     "percent": percent(budget.used),
                 },
                 "kind": "bad" if budget.is_over else "warn" if budget.is_close else "",
@@ -238,6 +269,11 @@ def limits(request: HttpRequest, frame: Frame) -> HttpResponse:
 
 
 @admin_act
+def export_departures(request: HttpRequest, frame: Frame) -> HttpResponse:
+    return downloads.ticket_for(frame, "departures")
+
+
+@admin_act
 def export(request: HttpRequest, frame: Frame) -> HttpResponse:
     period = request.GET.get("days", DEFAULT_PERIOD)
     return downloads.ticket_for(
@@ -255,8 +291,8 @@ def _file(portal: Portal, options: dict[str, Any]) -> downloads.File:
         writer.writerow(
             [
                 row.day.isoformat(),
-                _harmless(lines.get(row.line_id, "")),
-                _harmless(row.model),
+                downloads.harmless(lines.get(row.line_id, "")),
+                downloads.harmless(row.model),
                 row.prompt_number or "",
                 row.purpose,
                 row.calls,
@@ -268,11 +304,6 @@ def _file(portal: Portal, options: dict[str, Any]) -> downloads.File:
         )
     # The mark tells Excel that it is UTF-8.
     return "spending.csv", "text/csv; charset=utf-8", b"\xef\xbb\xbf" + text.getvalue().encode()
-
-
-def _harmless(cell: str) -> str:
-    """A cell that a spreadsheet does not take for a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 
 downloads.FILES["spending"] = _file

@@ -70,3 +70,8 @@ def _over(request: HttpRequest) -> HttpResponse:
         "text": _("A download link lives one minute. Press the button once more."),
     }
     return render(request, "base/error.html", context, status=410)
+
+
+def harmless(cell: str) -> str:
+    """A cell that a spreadsheet does not take for a formula."""
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell

@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from bx_gpt_app.assistant import portal_cases
 from bx_gpt_app.assistant.config import ENTITIES, Mapping_, PortalConfig
 from bx_gpt_app.assistant.context import zone_of
 from bx_gpt_app.assistant.fill import value_in_words
@@ -84,6 +85,7 @@ def _page(
         "policies": _policies(),
         "crm_form": crm_form or CrmForm(initial=config.crm.model_dump()),
         "problems": problems or [],
+        "case_count": frame.portal.cases.count(),
     }
     return page(request, frame, "fields", context, status=status, said=said)
 
@@ -224,6 +226,8 @@ def edit_field(request: HttpRequest, frame: Frame, name: str = "") -> HttpRespon
         ]
         places = {f"fields[{len(listed) - 1}].{part}": part for part in ("name", "choices")}
         if save(frame, form, places, fields=_documents(listed), mappings=mappings):
+            if spec and spec.name != new.name:
+                portal_cases.rename(frame.portal, field=(spec.name, new.name))
             return _page(request, frame, said=_("Saved"))
     return _field_page(request, frame, form, spec, status=422)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import zlib
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -27,16 +25,14 @@ from bx_gpt_app.assistant.knowledge_import import (
     read_text,
 )
 from bx_gpt_app.assistant.models import Message, Question, Snippet
-from bx_gpt_app.common.crypto import UnreadableSecret, decrypt, encrypt
 from bx_gpt_app.portals.clients import http_session
 from bx_gpt_app.screens.forms import ImportForm, SnippetForm
 from bx_gpt_app.screens.frame import Frame
 from bx_gpt_app.screens.settings.page import admin_act, admin_view, config_of, link, page, who
+from bx_gpt_app.screens.settings.sealed import NotOurs, TooMuch, seal, unseal
 
 PER_PAGE = 30
 PREVIEW = 20
-SEALED_AT_MOST = 900_000
-"""Characters of a hidden field; Django refuses longer bodies."""
 
 
 @admin_view
@@ -174,9 +170,17 @@ def import_text(request: HttpRequest, frame: Frame) -> HttpResponse:
         given = next(name for name in ("file", "url", "text") if form.cleaned_data.get(name))
         form.add_error(given, str(error))
         return _import_page(request, frame, form, status=422)
-    sealed = _sealed(found)
-    if len(sealed) > SEALED_AT_MOST:
-        form.add_error(None, _("This is too much for one go: split it into several files."))
+    try:
+        sealed = _sealed(frame, found)
+    except TooMuch:
+        too_much = ngettext(
+            "%(n)s snippet was read: too much text for one go. Split it into several files, "
+            "nothing was added yet.",
+            "%(n)s snippets were read: too much text for one go. Split it into several files, "
+            "nothing was added yet.",
+            len(found.snippets),
+        )
+        form.add_error(None, too_much % {"n": len(found.snippets)})
         return _import_page(request, frame, form, status=422)
     context = {
         "found": found,
@@ -200,19 +204,19 @@ def _read(frame: Frame, form: ImportForm) -> Preview:
     return preview(read_text(data["text"]), origin=who(frame), topics=topics, known=known)
 
 
-def _sealed(found: Preview) -> str:
-    """What was understood, on its way through the browser and back, unchanged."""
+def _sealed(frame: Frame, found: Preview) -> str:
+    """What was understood. Raises: TooMuch."""
     rows = [snippet.model_dump(mode="json") for snippet in found.snippets]
-    packed = zlib.compress(json.dumps({"origin": found.origin, "rows": rows}).encode())
-    return encrypt(base64.b64encode(packed).decode())
+    return seal(
+        frame.portal, json.dumps({"origin": found.origin, "rows": rows}, ensure_ascii=False)
+    )
 
 
 def _add(request: HttpRequest, frame: Frame) -> HttpResponse:
     try:
-        packed = base64.b64decode(decrypt(request.POST["sealed"]))
-    except (UnreadableSecret, ValueError):
+        agreed = json.loads(unseal(frame.portal, request.POST["sealed"]))
+    except NotOurs:
         raise Http404 from None
-    agreed = json.loads(zlib.decompress(packed))
     snippets = [SnippetConfig.model_validate(row) for row in agreed["rows"]]
     added = add_snippets(frame.portal, snippets, origin=agreed["origin"])
     said = ngettext("%(n)s snippet added", "%(n)s snippets added", added) % {"n": added}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -13,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.dateparse import parse_date
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import ngettext
 
 from bx_gpt_app.assistant import quarantine as stuck
 from bx_gpt_app.assistant import statistics
@@ -26,26 +25,23 @@ from bx_gpt_app.assistant.reasons import (
     doubt_in_words,
     in_words,
     problem_in_words,
+    saving_in_words,
     skipped_in_words,
 )
 from bx_gpt_app.screens.frame import Frame
-from bx_gpt_app.screens.settings.page import admin_act, admin_view, config_of, link, page
-from bx_gpt_app.screens.settings.page import money as money_in_words
-from integrations.llm.masking import Masker
+from bx_gpt_app.screens.settings.masked import redacted
+from bx_gpt_app.screens.settings.page import (
+    admin_act,
+    admin_view,
+    config_of,
+    link,
+    money_of,
+    page,
+)
+from bx_gpt_app.screens.settings.silence import messages_with, why_missing
 
 PER_PAGE = 30
 SHOWN_TURNS = 12
-HIDDEN_KINDS = {
-    "PHONE": gettext_lazy("phone"),
-    "EMAIL": gettext_lazy("e-mail"),
-    "CARD": gettext_lazy("card number"),
-    "INN": gettext_lazy("taxpayer number"),
-    "SNILS": gettext_lazy("insurance number"),
-    "PASSPORT": gettext_lazy("passport"),
-    "IBAN": gettext_lazy("account number"),
-    "NAME": gettext_lazy("name"),
-}
-HIDDEN = re.compile(rf"\[({'|'.join(HIDDEN_KINDS)})_\d+\]")
 KINDS = {
     Run.Decision.SEND: "ok",
     Run.Decision.SUGGEST: "info",
@@ -64,7 +60,8 @@ def log(request: HttpRequest, frame: Frame) -> HttpResponse:
     found = Paginator(runs, PER_PAGE).get_page(request.GET.get("page"))
     lines = {line.line_id: str(line) for line in frame.portal.lines.all()}
     questions = _last_words(found)
-    topics = {one.code: one.title for one in config_of(frame).topics}
+    config = config_of(frame)
+    topics = {one.code: one.title for one in config.topics}
     used = set(Run.objects.filter(portal=frame.portal).values_list("reason", flat=True).distinct())
     context = {
         "page": found,
@@ -91,6 +88,8 @@ def log(request: HttpRequest, frame: Frame) -> HttpResponse:
         ],
         "reasons": [(code, words) for code, words in choices() if code in used],
         "lines": sorted(lines.items()),
+        "messages": messages_with(frame, filters["q"]),
+        "missing": why_missing(frame, config),
         **_tabs(frame, "runs"),
     }
     return page(request, frame, "log", context)
@@ -155,11 +154,6 @@ def _last_words(runs: Iterable[Run]) -> dict[int, str]:
     return found
 
 
-def redacted(text: str) -> str:
-    """Without phones, e-mails and the like: a log is read by more people than a chat."""
-    return HIDDEN.sub(lambda found: f"[{HIDDEN_KINDS[found[1]]}]", Masker().mask(text))
-
-
 @admin_view
 def run(request: HttpRequest, frame: Frame, pk: int) -> HttpResponse:
     """Everything about one run: what was known, what the model said, what was checked and done."""
@@ -187,7 +181,8 @@ def run(request: HttpRequest, frame: Frame, pk: int) -> HttpResponse:
         "deliveries": [_delivery(one) for one in found.deliveries.all()],
         "suggestions": [_suggestion(one) for one in found.suggestions.all()],
         "steps": _steps(found),
-        "price": money_in_words(found.cost, found.currency) if found.cost is not None else "",
+        "price": _price(found),
+        "saving": saving_in_words(found.saving),
         "masked": sum(found.masked.values()) if isinstance(found.masked, dict) else 0,
         "reference": f"{found.pk}-{found.dialog_id}",
         "said": redacted(str((found.answer or {}).get("reply", ""))),
@@ -195,6 +190,13 @@ def run(request: HttpRequest, frame: Frame, pk: int) -> HttpResponse:
         "back_url": link(frame, "log"),
     }
     return page(request, frame, "log", context, template="run")
+
+
+def _price(found: Run) -> str:
+    """What the run cost, each currency on its own; empty when no price is known."""
+    if found.cost is None:
+        return ""
+    return money_of({found.currency: found.cost, **found.other_costs})
 
 
 def _turns(found: Run) -> list[dict[str, str]]:

@@ -11,11 +11,17 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from bx_gpt_app.assistant import spending, statistics, thinking
+from bx_gpt_app.assistant import consents, spending, statistics, thinking
 from bx_gpt_app.assistant.config import PortalConfig
 from bx_gpt_app.assistant.models import Run, Spending
-from bx_gpt_app.assistant.reasons import delivery_in_words, in_words, problem_in_words
+from bx_gpt_app.assistant.reasons import (
+    LIMITS,
+    delivery_in_words,
+    in_words,
+    problem_in_words,
+)
 from bx_gpt_app.assistant.rehearsal import PURPOSE, rehearse
+from bx_gpt_app.portals.bindings import faults
 from bx_gpt_app.portals.models import Portal
 from bx_gpt_app.screens import charts
 from bx_gpt_app.screens.frame import Frame
@@ -77,6 +83,7 @@ def _content(frame: Frame) -> dict[str, Any]:
     left = [step for step in steps if step["state"] != "done"]
     return {
         "stats": _stats(portal, config),
+        "warnings": _warnings(frame, config),
         "chart": _chart(portal),
         "steps": steps,
         "left": len(left),
@@ -87,18 +94,51 @@ def _content(frame: Frame) -> dict[str, Any]:
     }
 
 
+def _warnings(frame: Frame, config: PortalConfig) -> list[dict[str, str]]:
+    """Limits that fill up, and servers nobody has agreed to: each with the page that helps."""
+    found = []
+    for budget in spending.portal_budgets(frame.portal, config):
+        if not (budget.is_close or budget.is_over):
+            continue
+        said = (
+            _("The limit is used up: %(limit)s. Until it is raised or renewed, people answer.")
+            if budget.is_over
+            else _("%(percent)s of the limit is used: %(limit)s.")
+        )
+        found.append(
+            {
+                "kind": "bad" if budget.is_over else "warn",
+                "text": said % {"limit": LIMITS[budget.what], "percent": percent(budget.used)},
+                "url": link(frame, "costs"),
+                "action": _("Limits"),
+            }
+        )
+    servers = {one.origin: one for one in thinking.servers(frame.portal, config).values()}
+    for origin, server in servers.items():
+        if not consents.covered(frame.portal, server):
+            text = _("Nobody has confirmed yet that clients’ texts may go to %(origin)s.")
+            found.append(
+                {
+                    "kind": "warn",
+                    "text": text % {"origin": origin},
+                    "url": link(frame, "model"),
+                    "action": _("Look at it"),
+                }
+            )
+    return found
+
+
 def _stats(portal: Portal, config: PortalConfig) -> list[dict[str, Any]]:
     start = statistics.start_of_day(timezone.localdate())
     today = statistics.figures(portal, start)
     before = statistics.figures(portal, start - timedelta(days=1), start)
     limit = spending.budget(portal, config)
-    more = today.suggestions - before.suggestions
     return [
         {
             "title": _("Suggestions today"),
             "value": number(today.suggestions),
             "hint": _("yesterday %(n)s") % {"n": number(before.suggestions)},
-            "good": None if not more else (True if more > 0 else None),
+            "good": None,
         },
         {
             "title": _("Taken without edits"),
@@ -165,7 +205,7 @@ def _steps(frame: Frame, config: PortalConfig) -> list[dict[str, Any]]:
 
 def _connected(frame: Frame) -> dict[str, Any]:
     portal = frame.portal
-    failed = portal.bindings.get("failed") or portal.bindings.get("missing_scopes")
+    failed = faults(portal) or portal.bindings.get("missing_scopes")
     well = portal.works and not failed
     return {
         "state": "done" if well else "failed",

@@ -13,17 +13,21 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import number_format
+from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from bx_gpt_app.assistant import statistics, store
 from bx_gpt_app.assistant.config import ConfigProblems, PortalConfig
+from bx_gpt_app.assistant.models import Dialog
 from bx_gpt_app.assistant.modes import anything_automatic
+from bx_gpt_app.common.amounts import money, money_of, number
 from bx_gpt_app.portals.models import Portal
 from bx_gpt_app.screens.frame import Frame, frame_view
 from bx_gpt_app.screens.preferences import page_context
+
+__all__ = ["money", "money_of", "number"]
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,25 @@ def state_in_words(portal: Portal) -> dict[str, str] | None:
     return None
 
 
+RECENT_DIALOGS = 20
+
+
+def recent_dialogs(portal: Portal) -> list[tuple[int, str]]:
+    """The last dialogs with a client's words in them: what a prompt can be tried on."""
+    rows = Dialog.objects.filter(
+        portal=portal, kind=Dialog.Kind.CHAT, messages__author="client", messages__deleted=False
+    )
+    found = []
+    for dialog in rows.distinct().order_by("-last_message_at")[:RECENT_DIALOGS]:
+        last = dialog.messages.filter(author="client", deleted=False).last()
+        at = timezone.localtime(dialog.last_message_at) if dialog.last_message_at else None
+        name = dialog.client_name or dialog.title or dialog.key
+        when = date_format(at, "j E H:i") if at else ""
+        words = " ".join(last.text.split())[:48] if last else ""
+        found.append((dialog.pk, f"{name}, {when}: {words}"))
+    return found
+
+
 # ---- saving ----
 
 
@@ -222,28 +245,10 @@ def config_of(frame: Frame) -> PortalConfig:
 
 # ---- words for numbers ----
 
-SIGNS = {"RUB": "₽", "USD": "$", "EUR": "€", "KZT": "₸", "BYN": "Br", "UAH": "₴"}
-
 
 def bare(value: float | None) -> float | int | None:
     """A number as a person would type it: 500, not 500.0."""
     return int(value) if value is not None and value == int(value) else value
-
-
-def number(value: float, digits: int = 0) -> str:
-    return str(number_format(round(value, digits), decimal_pos=digits, force_grouping=True))
-
-
-def money(value: float, currency: str) -> str:
-    """A sum with its sign after it; small sums keep two figures that say something."""
-    digits = 2
-    while 0 < abs(value) < 10 ** (1 - digits) and digits < 6:
-        digits += 1
-    return f"{number(value, digits)} {SIGNS.get(currency, currency)}"
-
-
-def money_of(sums: Mapping[str, float]) -> str:
-    return " + ".join(money(value, currency) for currency, value in sums.items()) or "0"
 
 
 def seconds(value: float | None) -> str:

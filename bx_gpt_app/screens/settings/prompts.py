@@ -13,17 +13,18 @@ from django.tasks import default_task_backend
 from django.tasks.base import TaskResultStatus
 from django.tasks.exceptions import TaskResultDoesNotExist
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
-from bx_gpt_app.assistant import store
+from bx_gpt_app.assistant import comparison, store
 from bx_gpt_app.assistant.config import ConfigProblems, check_config
-from bx_gpt_app.assistant.models import Dialog, PromptVersion
+from bx_gpt_app.assistant.models import PromptVersion
 from bx_gpt_app.assistant.reasons import doubt_in_words, in_words
 from bx_gpt_app.assistant.rehearsal import SAMPLES, rehearse, sample_texts
 from bx_gpt_app.portals.models import Portal
 from bx_gpt_app.screens.forms import NoteForm, PromptForm
 from bx_gpt_app.screens.frame import Frame
+from bx_gpt_app.screens.settings import checked
+from bx_gpt_app.screens.settings.checked import score_in_words
 from bx_gpt_app.screens.settings.page import (
     admin_act,
     admin_view,
@@ -33,12 +34,12 @@ from bx_gpt_app.screens.settings.page import (
     money,
     number,
     page,
+    recent_dialogs,
     seconds,
     who,
 )
 from integrations.llm.prompt import VARIABLES
 
-RECENT_DIALOGS = 20
 SHOWN_VERSIONS = 50
 OUTCOMES = {
     "send": "ok",
@@ -62,7 +63,13 @@ def prompts(request: HttpRequest, frame: Frame) -> HttpResponse:
 
 
 def _page(
-    request: HttpRequest, frame: Frame, form: PromptForm, *, status: int = 200, said: str = ""
+    request: HttpRequest,
+    frame: Frame,
+    form: PromptForm,
+    *,
+    status: int = 200,
+    said: str = "",
+    **more: Any,
 ) -> HttpResponse:
     portal = frame.portal
     active = portal.prompts.filter(active=True).first()
@@ -72,10 +79,15 @@ def _page(
         "active": active,
         "draft": draft,
         "next_number": (draft.number if draft else _last_number(portal) + 1),
-        "versions": portal.prompts.filter(draft=False)[:SHOWN_VERSIONS],
+        "versions": [
+            {"version": version, "score": score_in_words(version.score)}
+            for version in portal.prompts.filter(draft=False)[:SHOWN_VERSIONS]
+        ],
         "variables": VARIABLES,
-        "dialogs": _dialogs(portal),
+        "dialogs": recent_dialogs(portal),
+        "case_count": portal.cases.count(),
         "samples": [(code, sample_texts(code, frame.language)[0][:60]) for code in SAMPLES],
+        **more,
     }
     return page(request, frame, "prompts", context, status=status, said=said)
 
@@ -87,22 +99,6 @@ def _text_now(frame: Frame) -> str:
 
 def _last_number(portal: Portal) -> int:
     return portal.prompts.order_by("-number").values_list("number", flat=True).first() or 0
-
-
-def _dialogs(portal: Portal) -> list[tuple[int, str]]:
-    """The last dialogs with a client's words in them: what a prompt can be tried on."""
-    rows = Dialog.objects.filter(
-        portal=portal, kind=Dialog.Kind.CHAT, messages__author="client", messages__deleted=False
-    )
-    found = []
-    for dialog in rows.distinct().order_by("-last_message_at")[:RECENT_DIALOGS]:
-        last = dialog.messages.filter(author="client", deleted=False).last()
-        at = timezone.localtime(dialog.last_message_at) if dialog.last_message_at else None
-        name = dialog.client_name or dialog.title or dialog.key
-        when = date_format(at, "j E H:i") if at else ""
-        words = " ".join(last.text.split())[:48] if last else ""
-        found.append((dialog.pk, f"{name}, {when}: {words}"))
-    return found
 
 
 def keep_draft(portal: Portal, text: str, *, by: str) -> PromptVersion:
@@ -258,7 +254,6 @@ def word_diff(old: str, new: str) -> list[tuple[str, str]]:
 def compare(request: HttpRequest, frame: Frame) -> HttpResponse:
     """The text in the form against the one in force, as the dialog that publishes it shows."""
     form = PromptForm(request.POST)
-    active = frame.portal.prompts.filter(active=True).first()
     if not form.is_valid():
         return fragment(
             request,
@@ -267,36 +262,52 @@ def compare(request: HttpRequest, frame: Frame) -> HttpResponse:
             {"problem": " ".join(map(str, form.errors["text"]))},
             status=422,
         )
-    keep_draft(frame.portal, form.cleaned_data["text"], by=who(frame))
+    draft = keep_draft(frame.portal, form.cleaned_data["text"], by=who(frame))
+    return fragment(request, frame, "prompt_diff", _comparison(frame, draft, NoteForm()))
+
+
+def _comparison(
+    frame: Frame, draft: PromptVersion, note_form: NoteForm, *, asks: bool = False
+) -> dict[str, Any]:
+    """The draft against the text in force: its words, and what the test cases say of it.
+
+    `asks`: the admin pressed the button and must know something first.
+    """
     old = config_of(frame).prompt
-    context = {
-        "segments": word_diff(old, form.cleaned_data["text"]),
-        "same": old == form.cleaned_data["text"],
-        "active": active,
-        "number": _last_number(frame.portal),
-        "note_form": NoteForm(),
-        "app": frame.portal.registration.code,
+    now, context = checked.of_portal(frame, panel=True)
+    return {
+        **context,
+        "segments": word_diff(old, draft.text),
+        "same": old == draft.text,
+        "active": frame.portal.prompts.filter(active=True).first(),
+        "number": draft.number,
+        "note_form": note_form,
+        "asks": checked.obstacle(now) if asks else None,
     }
-    return fragment(request, frame, "prompt_diff", context)
 
 
 @admin_act
 def publish(request: HttpRequest, frame: Frame) -> HttpResponse:
-    """The draft comes into force; the note says to colleagues what has changed."""
+    """The draft comes into force; the note says to colleagues what has changed.
+
+    When the test cases were not asked about it, or fare worse, that is said first: a second press,
+    with the code of what was said in `agreed`, publishes all the same.
+    """
     note_form = NoteForm(request.POST)
     draft = frame.portal.prompts.filter(draft=True).first()
     if draft is None:
         raise Http404
+    form = PromptForm(initial={"text": draft.text})
     if not note_form.is_valid():
-        context = {
-            "segments": word_diff(config_of(frame).prompt, draft.text),
-            "active": frame.portal.prompts.filter(active=True).first(),
-            "number": draft.number,
-            "note_form": note_form,
-            "app": frame.portal.registration.code,
-        }
-        return fragment(request, frame, "prompt_diff", context, status=422)
-    version = _publish(frame, draft.text, note_form.cleaned_data["note"])
+        more = _comparison(frame, draft, note_form)
+        return _page(request, frame, form, status=422, compares=True, **more)
+    now = comparison.standing(frame.portal)
+    said_first = checked.obstacle(now)
+    if said_first and request.POST.get("agreed") != said_first["code"]:
+        more = _comparison(frame, draft, note_form, asks=True)
+        return _page(request, frame, form, compares=True, **more)
+    note = note_form.cleaned_data["note"]
+    version = _publish(frame, draft.text, note, score=now.score("draft"))
     return _page(
         request,
         frame,
@@ -305,14 +316,16 @@ def publish(request: HttpRequest, frame: Frame) -> HttpResponse:
     )
 
 
-def _publish(frame: Frame, text: str, note: str) -> PromptVersion:
+def _publish(
+    frame: Frame, text: str, note: str, *, score: dict[str, int] | None = None
+) -> PromptVersion:
     """Raises: Http404 when the text does not pass the checks of the whole configuration."""
     document = config_of(frame).model_dump(mode="json", by_alias=True)
     try:
         check_config({**document, "prompt": text})
     except ConfigProblems:
         raise Http404 from None
-    return store.publish_prompt(frame.portal, text, note=note, author=who(frame))
+    return store.publish_prompt(frame.portal, text, note=note, author=who(frame), score=score)
 
 
 @admin_view
@@ -321,6 +334,7 @@ def version(request: HttpRequest, frame: Frame, number: int) -> HttpResponse:
     found = _version(frame, number)
     context = {
         "version": found,
+        "score": score_in_words(found.score),
         "segments": word_diff(found.text, config_of(frame).prompt),
         "app": frame.portal.registration.code,
     }
@@ -331,7 +345,9 @@ def version(request: HttpRequest, frame: Frame, number: int) -> HttpResponse:
 def restore(request: HttpRequest, frame: Frame, number: int) -> HttpResponse:
     """An old text comes back as a new version: what was in force at any time stays known."""
     old = _version(frame, number)
-    new = _publish(frame, old.text, _("Back to version %(number)s") % {"number": old.number})
+    note = _("Back to version %(number)s") % {"number": old.number}
+    score = comparison.standing(frame.portal, draft=old.text).score("draft")
+    new = _publish(frame, old.text, note, score=score)
     return _page(
         request,
         frame,

@@ -9,7 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from bx_gpt_app.assistant import store
+from bx_gpt_app.assistant import portal_cases, store
 from bx_gpt_app.assistant.models import Message, Run
 from bx_gpt_app.portals.models import Portal
 from bx_gpt_app.screens.forms import TopicForm
@@ -34,6 +34,7 @@ def _page(request: HttpRequest, frame: Frame, *, said: str = "") -> HttpResponse
         "topics": [{"topic": topic, "count": counts.get(topic.code, 0)} for topic in config.topics],
         "unknown": unknown_questions(frame.portal),
         "new_url": link(frame, "topic-new"),
+        "case_count": frame.portal.cases.count(),
     }
     return page(request, frame, "topics", context, said=said)
 
@@ -97,6 +98,8 @@ def edit_topic(request: HttpRequest, frame: Frame, code: str = "") -> HttpRespon
             for snippet in whole.knowledge
         ]
         if save(frame, form, {"topics": "code"}, topics=documents, knowledge=knowledge):
+            if topic and topic.code != new.code:
+                portal_cases.rename(frame.portal, topic=(topic.code, new.code))
             return _page(request, frame, said=_("Saved"))
     return _edit_page(request, frame, form, topic, status=422)
 

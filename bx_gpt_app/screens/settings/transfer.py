@@ -8,21 +8,23 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from bx_gpt_app.assistant import lines, store
 from bx_gpt_app.assistant.config import ConfigProblems, PortalConfig, read_yaml, write_yaml
 from bx_gpt_app.assistant.readiness import unseen
-from bx_gpt_app.common.crypto import UnreadableSecret, decrypt, encrypt
 from bx_gpt_app.portals.models import Portal
 from bx_gpt_app.screens.forms import ConfigurationFileForm
 from bx_gpt_app.screens.frame import Frame
 from bx_gpt_app.screens.settings import downloads
 from bx_gpt_app.screens.settings.connection import content
 from bx_gpt_app.screens.settings.page import admin_act, link, page, who
+from bx_gpt_app.screens.settings.sealed import NotOurs, TooMuch, seal, unseal
 
 MAX_BYTES = 5_000_000
 KEYS = re.compile(r"(api_key[\"']?\s*:\s*)(?!null\b)[^\s,}]+")
 CONTEXT_LINES = 2
+SHOWN_PROBLEMS = 100
 
 
 def _file(portal: Portal, options: dict[str, Any]) -> downloads.File:
@@ -44,7 +46,7 @@ def import_file(request: HttpRequest, frame: Frame) -> HttpResponse:
     form = ConfigurationFileForm(request.POST, request.FILES)
     form.is_valid()
     try:
-        text = _text_of(request)
+        text = _text_of(request, frame)
         new = read_yaml(text, onto=store.load_whole(frame.portal))
     except ConfigProblems as error:
         return _again(request, frame, list(error.problems))
@@ -55,6 +57,11 @@ def import_file(request: HttpRequest, frame: Frame) -> HttpResponse:
         return page(
             request, frame, "connection", content(frame), said=_("The configuration is in force")
         )
+    try:
+        sealed = seal(frame.portal, text)
+    except TooMuch:
+        told = _("file: too large to be shown before it is applied; split off the knowledge")
+        return _again(request, frame, [told])
     changes = changed_lines(current, new)
     return page(
         request,
@@ -65,20 +72,20 @@ def import_file(request: HttpRequest, frame: Frame) -> HttpResponse:
             "new_key": bool(new.llm.api_key) or bool(new.llm.fallback and new.llm.fallback.api_key),
             "becomes_automatic": becomes_automatic(frame.portal, current, new),
             "unseen": unseen(new, delay_seconds=0, working_hours_only=False),
-            # Sealed: a key that the file brings is not written into a page.
-            "sealed": encrypt(text),
+            # A key that the file brings is not written into a page.
+            "sealed": sealed,
             "back_url": link(frame, "connection"),
         },
         template="import_preview",
     )
 
 
-def _text_of(request: HttpRequest) -> str:
+def _text_of(request: HttpRequest, frame: Frame) -> str:
     """Raises: ConfigProblems."""
     if request.POST.get("sealed"):
         try:
-            return decrypt(request.POST["sealed"])
-        except UnreadableSecret:
+            return unseal(frame.portal, request.POST["sealed"])
+        except NotOurs:
             raise ConfigProblems([_("file: choose it once more")]) from None
     upload = request.FILES.get("file")
     if upload is None:
@@ -95,6 +102,10 @@ def _text_of(request: HttpRequest) -> str:
 
 
 def _again(request: HttpRequest, frame: Frame, problems: list[str]) -> HttpResponse:
+    if len(problems) > SHOWN_PROBLEMS:
+        more = len(problems) - SHOWN_PROBLEMS
+        told = ngettext("and %(n)s more mistake", "and %(n)s more mistakes", more) % {"n": more}
+        problems = [*problems[:SHOWN_PROBLEMS], told]
     text, keys = KEYS.subn(r"\1null", request.POST.get("text", ""))
     if keys:
         problems = [*problems, _("llm.api_key: the key was taken out of the text, enter it again")]
