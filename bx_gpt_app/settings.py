@@ -119,6 +119,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "bx_gpt_app.common.middleware.AdminLanguage",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -208,9 +209,15 @@ TASKS = {
                     "cron": "17 * * * *",
                 },
                 "catch-up": {"task": "bx_gpt_app.inbox.catch_up.catch_up_everywhere", "every": 600},
+                "heartbeat": {"task": "bx_gpt_app.inbox.catch_up.heartbeat", "every": 20},
+                "fetch-events": {"task": "bx_gpt_app.inbox.fetch.fetch_everywhere", "every": 10},
                 "probe-models": {
                     "task": "bx_gpt_app.assistant.probing.probe_weekly",
                     "cron": "23 3 * * *",
+                },
+                "tell-admins": {
+                    "task": "bx_gpt_app.assistant.notices.tell_everywhere",
+                    "every": 300,
                 },
                 "portal-health": {
                     "task": "bx_gpt_app.portals.tasks.check_portals",
