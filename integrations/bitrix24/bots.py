@@ -10,7 +10,6 @@ from typing import Any, Literal, Protocol
 from integrations.bitrix24.client import PortalClient
 from integrations.bitrix24.errors import CallRejected, MethodMissing, Unavailable
 from integrations.bitrix24.forms import as_dict, as_list, flag_of, int_of, text_of
-from integrations.bitrix24.limiter import Priority
 
 BotApiKind = Literal["v2", "legacy"]
 MAX_MESSAGE_LENGTH = 20_000
@@ -194,9 +193,8 @@ class V2Bots:
         params: dict[str, Any] = {"botId": bot_id, "limit": limit}
         if offset is not None:
             params["offset"] = offset
-        told = as_dict(
-            self._client.call("imbot.v2.Event.get", params, priority=Priority.BACKGROUND)
-        )
+        # with the urgency of a reply: clients wait behind it
+        told = as_dict(self._client.call("imbot.v2.Event.get", params))
         return Fetched(
             events=tuple(as_dict(one) for one in as_list(told.get("events"))),
             next_offset=int_of(told.get("nextOffset")),

@@ -401,8 +401,9 @@ _CLAIMS = (
         kind="claim",
     ),
     _claim(
-        r"\b(?:подойд[её]т|подходит|подходят|совместим\w*|is compatible|will fit|"
-        r"fits)\b(?! ли)",
+        r"\b(?:подойд[её]т|подходит|подходят)\b(?= (?:к|на|под|и на|и к)\b)|"
+        r"\bваш\w*\b[^.!?]{0,40}\b(?:подойд[её]т|подходит|подходят)\b(?! ли)|"
+        r"\b(?:совместим\w*|is compatible|will fit|fits)\b(?! ли)",
         r"подойд|подход|совместим|compatible|fit",
         kind="claim",
     ),
@@ -590,7 +591,13 @@ class _Figures:
                 yield Doubt(kind="date", text=quote)
 
     def _durations(self) -> Iterator[Doubt]:
+        moments = [
+            when for when in find_whens(self._text, self._now) if when.day or when.names_time
+        ]
         for length in find_durations(self._text):
+            first, last = length.position
+            if any(when.position[0] < first and last <= when.position[1] for when in moments):
+                continue  # «27 ноября с 10 до 13 часов», «до 13 часов»: the end of a moment
             if not self._take(*length.position) or _VAGUE_TIME.match(fold(length.text)):
                 continue
             if self._question and not fold(length.text).startswith("через"):

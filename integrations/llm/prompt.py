@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypedDict
 
+from integrations.llm.attacks import INVISIBLE, find_attacks, find_orders
 from integrations.llm.providers import Shape
 from integrations.llm.schema import AnswerSpec, describe, example
 from integrations.llm.values import Author, Source, Topic, Turn
@@ -22,7 +23,9 @@ class ChatMessage(TypedDict):
 
 VARIABLES = ("client_name", "company", "now", "line", "operator_name", "language")
 """What an admin may write into a prompt as `{{ name }}`."""
-VARIABLE_LENGTH = 120
+VARIABLE_LENGTH = 80
+VARIABLE_WORDS = 6
+NOT_OF_A_NAME = re.compile(r"[^\w .,'’`\-–—:/+@&«»\"№()]|_{2,}|(?<=\s)[-–—]{2,}")
 
 LANGUAGE_NAMES: Mapping[str, str] = {
     "ru": "Russian", "en": "English", "kk": "Kazakh", "uk": "Ukrainian", "be": "Belarusian",
@@ -68,13 +71,6 @@ AUTHORS: Mapping[Author, str] = {
 }
 """Whispers between operators are left out: what the model never saw it cannot tell a client."""
 
-INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e"
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e0fff]"
-)
-"""Control, zero-width, direction and tag characters: they carry nothing that a client can see."""
-
 
 def new_canary() -> str:
     """The marker of a call: it fences the data; found in a reply, it means the prompt leaked."""
@@ -105,7 +101,7 @@ def build_messages(
     """
     system = _system(instructions, spec, canary, shape)
     facts = "\n".join(
-        f"{_clean(name, canary)}: {_one_line(value, canary)}"
+        f"{_one_line(name, canary)}: {_one_line(value, canary)}"
         for name, value in (crm_facts or {}).items()
         if value
     )
@@ -214,13 +210,16 @@ def _source(source: Source, marker: str) -> str:
     link = f"\n{_one_line(source.url, marker)}" if source.url else ""
     title = _one_line(source.title, marker)
     key = _one_line(source.key, marker)
-    return f"[{key}] {title}{internal}\n{_clean(source.text, marker)}{link}"
+    return f"[{key}] {title}{internal}\n{_indented(source.text, marker)}{link}"
 
 
 def _turn(turn: Turn, marker: str) -> str:
-    # Every line of a message is indented, so that no message can contain a line of another author.
-    lines = _clean(turn.text, marker).split("\n")
-    return f"{AUTHORS[turn.author]}:\n" + "\n".join(f"  {line}" for line in lines)
+    return f"{AUTHORS[turn.author]}:\n{_indented(turn.text, marker)}"
+
+
+def _indented(text: str, marker: str) -> str:
+    """Every line is: no message can contain a line of another author, no piece another's title."""
+    return "\n".join(f"  {line}" for line in _clean(text, marker).split("\n"))
 
 
 def _unanswered(authors: Sequence[Author]) -> int:
@@ -308,14 +307,23 @@ def check_variables(text: str) -> list[VariableError]:
 def render(text: str, values: Mapping[str, str]) -> str:
     """The admin's text with its variables filled in; nothing else is a template here.
 
-    Values may come from clients (a name), so each is one short line without brackets.
+    Values may come from clients: a name is theirs, and a chat is titled by it. They land among the
+    company's instructions, outside all fences, so each is a few words and none that give orders.
     """
 
     def fill(found: re.Match[str]) -> str:
         name = (found[1] or "").strip()
         if found[1] is None or name not in VARIABLES:
             return found[0]
-        value = " ".join(INVISIBLE.sub("", str(values.get(name, ""))).split())
-        return value.replace("{", "").replace("}", "")[:VARIABLE_LENGTH]
+        return _harmless(str(values.get(name, "")))
 
     return PLACEHOLDER.sub(fill, text)
+
+
+def _harmless(value: str) -> str:
+    """A value as a name: letters, figures and the marks of names, at most so many words."""
+    visible = INVISIBLE.sub("", value.strip().partition("\n")[0])
+    if find_attacks([visible]) or find_orders([visible]):
+        return ""
+    kept = NOT_OF_A_NAME.sub(" ", visible).split()
+    return " ".join(kept[:VARIABLE_WORDS])[:VARIABLE_LENGTH].strip()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from integrations.llm.attacks import find_attacks, find_orders
 from integrations.llm.claims import Ground, KnownFacts, subject_words, unsupported
 from integrations.llm.contacts import (
     Found,
@@ -70,7 +71,7 @@ def check_reply(
     for word in forbidden_words:
         if word.strip() and re.search(rf"(?<!\w){re.escape(fold(word.strip()))}", folded):
             doubts.append(Doubt(kind="forbidden_word", text=word))
-    doubts += [Doubt(kind="instructions", text=found) for found in find_attacks(client_texts[-3:])]
+    doubts += [Doubt(kind="instructions", text=words) for words in _orders(known, client_texts)]
     text, whole = shorten(neutralise(text), max_length)
     if not whole:
         doubts.append(Doubt(kind="too_long", text=text[-40:]))
@@ -83,7 +84,17 @@ def check_reply(
     )
 
 
-# --- Leaks and attacks ---------------------------------------------------------------------------
+def _orders(known: KnownFacts, client_texts: Sequence[str]) -> tuple[str, ...]:
+    """Orders to the model in what it was given as data.
+
+    The admin's instructions are orders by right, and internal pieces are for operators.
+    """
+    pieces = [piece for piece in known.sources if piece.key != "prompt" and not piece.internal]
+    told = [*known.crm_values, *(f"{piece.title}\n{piece.text}" for piece in pieces)]
+    return (*find_attacks(client_texts[-3:]), *find_orders(told))
+
+
+# --- Leaks ---------------------------------------------------------------------------------------
 
 
 def _leaks(reply: str, canary: str, secret: str) -> bool:
@@ -100,48 +111,6 @@ def shares_run_of_words(a: str, b: str, length: int) -> bool:
     return any(
         tuple(left[start : start + length]) in runs for start in range(len(left) - length + 1)
     )
-
-
-_ATTACKS = (
-    r"(?:игнорир\w+|забудь\w*|забыть|отмени\w*|не (?:учитыва|соблюда|следу)\w+|"
-    r"ignore|forget|disregard|override)\b[^.!?\n]{0,40}\b(?:инструкци\w+|"
-    r"правил\w*|указани\w+|промпт\w*|ограничени\w+|instructions?|rules|prompts?|"
-    r"guidelines|previous)",
-    r"(?:системн\w+|твои|твоя|у тебя|скрыт\w+|внутренн\w+|исходн\w+|"
-    r"начальн\w+)\s(?:\w+\s)?(?:инструкци\w+|промпт\w*|подсказк\w+)",
-    r"(?:your|system|hidden|initial|full)\s(?:\w+\s)?(?:system prompt|prompt|instructions)",
-    r"</?\s*(?:client|user|system|assistant|message|instructions?|human|"
-    r"prompt)[\w_-]*\s*/?>|\[/?(?:inst|system)\]|<\|im_(?:start|end)\|>",
-    r"\b(?:ты|вы) теперь\b[^.!?\n]{0,60}\b(?:бот|ассистент|dan|разработчик\w*|"
-    r"режим\w*|без ограничений|хакер\w*)|\byou are now\b|developer mode|режим\w* "
-    r"разработчика|jailbreak|\bDAN\b",
-    r"\b(?:need_human|needs_human|confidence|\"reply\"|reply)\s*\"?\s*[:=]",
-    r"(?:раскодируй|декодируй|decode|base64)\b[^.!?\n]{0,40}\b(?:выполни|исполни|"
-    r"execute|run|follow|и)\b",
-    r"(?:ответь|отвечай|напиши|скажи|reply|respond|answer|say|"
-    r"confirm)\b[^.!?\n]{0,40}\b(?:только|лишь|ровно|словом|словами|фразой|only|"
-    r"exactly|with the words?)\b",
-    r"(?:ответь|напиши|отправь|скажи)\s(?:клиент\w*|покупател\w*|пользовател\w*|всем)\b",
-    r"(?:call|execute|run|вызови|выполни)\s(?:the\s)?(?:function|tool|command|"
-    r"функци\w+|команд\w+|код)\b|\b\w+_\w+\(\)",
-    r"(?:предыдущ\w+|друг\w+|чуж\w+|прошл\w+|последн\w+\s\d+|other|previous|"
-    r"last\s\d+)\s(?:клиент\w*|покупател\w*|заявк\w*|заказчик\w*|пользовател\w*|"
-    r"customers?|clients?|users?|orders?)\b[^.!?\n]{0,40}(?:телефон|номер|адрес|"
-    r"данны|email|phone|contact)?",
-    r"(?:какой|дай|пришли|покажи|give|show|send)\b[^.!?\n]{0,30}(?:телефон\w*|"
-    r"номер\w*|данны\w+|phone|email)\b[^.!?\n]{0,20}(?:предыдущ|друг|чуж|other|"
-    r"previous)\w*",
-    r"(?:как|as the|i am the|я)\s(?:владелец|директор|администратор|разработчик|"
-    r"owner|admin\w*|developer|ceo)\b[^.!?\n]{0,80}(?:скидк|разреш|подтвер|приказ|"
-    r"authori[sz]e|confirm|approve|discount|order you)",
-    r"(?:подтверд\w+|confirm)\b[^.!?\n]{0,30}(?:что вы )?(?:обяз\w+|юридическ\w+|legally|binding)",
-)
-_ATTACK = re.compile("|".join(f"(?:{pattern})" for pattern in _ATTACKS), re.I)
-
-
-def find_attacks(texts: Sequence[str]) -> tuple[str, ...]:
-    """The client's words that try to give orders to the model, at most one per message."""
-    return tuple(match.group()[:120] for text in texts if (match := _ATTACK.search(text)))
 
 
 # --- Contacts ------------------------------------------------------------------------------------

@@ -87,9 +87,9 @@ def client(model):
         yield client
 
 
-def messages(text, *, shape=Shape.TEXT, steer="", turns=None, sources=SOURCES, crm=None):
+def messages(text, *, shape=Shape.TEXT, steer="", turns=None, sources=SOURCES, crm=None, told=""):
     return build_messages(
-        instructions="Вы — помощник компании «Ромашка».",
+        instructions=f"Вы — помощник компании «Ромашка». {told}",
         spec=SPEC,
         conversation=turns or [Turn(author=Author.CLIENT, text=text)],
         sources=sources,
@@ -215,6 +215,14 @@ def test_a_wish_of_the_operator_changes_the_reply(client, steer, sign):
     assert sign in changed
     assert "500" in changed
     assert steer != "короче" or len(changed) < len(plain)
+
+
+def test_instructions_may_ask_for_one_sentence(client):
+    text = "Здравствуйте! Сколько стоит доставка?"
+
+    reply = ask(client, text, told="Отвечайте одним предложением.")["reply"]
+
+    assert reply == "Доставка по Москве стоит 500 ₽."
 
 
 def test_answers_to_labelled_messages_are_sensible_and_safe(client):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from integrations.llm.markup import neutralise, plain_text, shorten
 from integrations.llm.replies import KnownFacts, check_reply, find_attacks
 from integrations.llm.values import Band, Source
-from tests.llm_trust.eval_data import NOW, rows
+from tests.llm_trust.eval_data import EVAL, NOW, rows
 
 KNOWN = KnownFacts(
     sources=(
@@ -494,3 +496,68 @@ def test_checking_a_reply_is_fast():
         check(reply)
 
     assert (time.process_time() - started) / len(replies) < 0.03
+
+
+# ---- whole replies of fifteen companies ----
+
+CLAIMS = json.loads((EVAL / "reply_claims.json").read_text(encoding="utf-8"))
+
+
+def known_of(company: dict) -> KnownFacts:
+    return KnownFacts(
+        sources=tuple(
+            Source(key=f"s{number}", **piece) for number, piece in enumerate(company["knowledge"])
+        ),
+        contacts=tuple(company["contacts"]),
+        crm_values=tuple(company["crm"]),
+    )
+
+
+def test_replies_that_rest_on_knowledge_pass_and_those_that_do_not_wait():
+    alarms, missed = [], []
+    for case in CLAIMS["cases"]:
+        russian = bool(re.search("[а-я]", case["reply"]))
+        result = check(
+            case["reply"],
+            language="ru" if russian else "en",
+            client=(case["client"],),
+            known=known_of(CLAIMS["companies"][case["company"]]),
+            limit=1000,
+        )
+        passed = result.band is Band.CONFIDENT
+        if case["supported"] and not passed:
+            alarms.append((case["reply"], result.doubts))
+        elif passed and not case["supported"]:
+            missed.append(case["reply"])
+
+    unsupported = [case for case in CLAIMS["cases"] if not case["supported"]]
+    assert len(alarms) <= 0.02 * (len(CLAIMS["cases"]) - len(unsupported)), alarms
+    assert len(missed) <= 0.03 * len(unsupported), missed
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        ("Да, мы чиним холодильники и стиральные машины.", "чиним холодильники"),
+        ("Нашим мастером будет Степанова.", "Степанова"),
+        ("Приезжайте, вас встретит наш шеф-повар с дегустацией.", "шеф-повар"),
+        ("Дайте кондиционеру остыть и протрите контакты спиртом.", "протрите"),
+    ],
+)
+def test_what_is_said_in_words_that_nobody_told_waits(reply, words):
+    [doubt] = check(reply).doubts
+
+    assert doubt.kind == "claim"
+    assert words in doubt.text
+
+
+def test_words_prove_nothing_when_knowledge_is_in_another_alphabet():
+    assert check("Yes, we repair fridges.", language="en").band is Band.CONFIDENT
+
+
+def test_a_moment_with_its_hours_is_no_length_of_time():
+    known = KnownFacts(crm_values=("Монтаж 27 ноября с 10 до 13, прививка 14.10.2026",))
+
+    for reply in ("Монтаж 27 ноября с 10 до 13 часов.", "Прививка была 14 октября 2026 года."):
+        assert check(reply, known=known).doubts == ()
+    assert check("Монтаж займёт 13 часов.", known=known).doubts

@@ -363,7 +363,8 @@ def take(world: World, chat: Chat, session: Session, person: User) -> None:
     session.status, session.accepted = ANSWERED, True
     _bot_leaves(world, chat, session)
     _enter(chat, person.id)
-    note(world, chat, f"{person.full_name} начал работу с диалогом")
+    began = "начала" if person.gender == "F" else "начал"
+    note(world, chat, f"{person.full_name} {began} работу с диалогом")
 
 
 def finish(world: World, chat: Chat, session: Session, *, status: int = CLOSED) -> None:

@@ -21,6 +21,7 @@ _CLIENT = ("CLIENT", "Клиент", "Client")
 _SOURCE = re.compile(r"^\[(?P<key>[^\]\n]+)\] (?P<title>[^\n]*)$", re.M)
 _TOPIC = re.compile(r"^- (?P<code>[a-z][a-z0-9_-]*): (?P<rest>[^\n]*)$", re.M)
 _STEER = re.compile(r"The operator asks for this reply to be: (?P<wish>[^\n]*?)\.?$", re.M)
+_WISH = re.compile(r"одним предложением|без приветстви|in one sentence|without a greeting", re.I)
 _SCHEMA_AHEAD = re.compile(r"JSON schema[^\n{]*:?\s*(?=\{)", re.I)
 _REPLY_CHARS = re.compile(r"\((\d{2,5}) characters\)")
 
@@ -118,7 +119,7 @@ def read_scene(body: Mapping[str, Any]) -> Scene:
         topics=_topics(system),
         schema=schema,
         wants_json=shape != "text" or schema is not None or bool(re.search(r"\bJSON\b", told)),
-        steer=steer["wish"] if steer else "",
+        steer=steer["wish"] if steer else "short" if _WISH.search(system) else "",
         max_length=int(limit[1]) if limit else 600,
     )
 
