@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import environ
 from cryptography.fernet import Fernet
 
+from integrations.net import AddressGuard, ForbiddenAddress
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -69,6 +71,24 @@ class Environment:
     def urls(self, name: str, default: tuple[str, ...]) -> list[str]:
         return [self._checked_url(name, value) for value in self.names(name, default)]
 
+    def urls_for_secrets(
+        self, name: str, default: tuple[str, ...], *, allow_private: bool
+    ) -> list[str]:
+        """Addresses that secrets are sent to: by https and out of private networks, or nowhere."""
+        urls, guard = self.urls(name, default), AddressGuard(allow_private)
+        for url in urls:
+            try:
+                host = guard.check_form(url)
+                if host in LOOPBACK and not allow_private:
+                    raise ForbiddenAddress(f"{host} leads to a private network")
+            except ForbiddenAddress as error:
+                self.wrong(
+                    name,
+                    f"'{url}': {error}, because secrets are sent there; for a server in your own "
+                    "network set ALLOW_PRIVATE_NETWORK=on",
+                )
+        return urls
+
     def fernet_keys(self, name: str) -> list[str]:
         keys = self.names(name)
         for position, key in enumerate(keys, start=1):
@@ -93,10 +113,21 @@ class Environment:
             self.wrong(name, "must begin with sqlite:/// or postgres://")
             value = default
         try:
-            return dict(environ.Env.db_url_config(value))
+            found = dict(environ.Env.db_url_config(value))
         except (ValueError, KeyError, AttributeError):
             self.wrong(name, "cannot be read as a database address: sqlite:///path or postgres://…")
             return dict(environ.Env.db_url_config(default))
+        if not found["NAME"]:
+            self.wrong(name, "names no database: write postgres://user:password@host/name")
+        return found
+
+    def folder_of(self, name: str, path: object) -> None:
+        """Make the folder that a file is to be written into."""
+        folder = Path(str(path)).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self.wrong(name, f"the folder {folder} cannot be made: {error.strerror}")
 
     def wrong(self, name: str, sentence: str) -> None:
         self.mistakes.append(f"{name}: {sentence}")

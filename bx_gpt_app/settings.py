@@ -37,8 +37,10 @@ if _public.hostname in LOOPBACK:
 ALLOW_PRIVATE_NETWORK = env.switch("ALLOW_PRIVATE_NETWORK")
 B24_CLIENT_ID = env.text("B24_CLIENT_ID")
 B24_CLIENT_SECRET = env.text("B24_CLIENT_SECRET")
-B24_OAUTH_URL = env.urls(
-    "B24_OAUTH_URL", ("https://oauth.bitrix24.tech", "https://oauth.bitrix.info")
+B24_OAUTH_URL = env.urls_for_secrets(
+    "B24_OAUTH_URL",
+    ("https://oauth.bitrix24.tech", "https://oauth.bitrix.info"),
+    allow_private=ALLOW_PRIVATE_NETWORK,
 )
 if bool(B24_CLIENT_ID) != bool(B24_CLIENT_SECRET):
     env.wrong("B24_CLIENT_ID", "B24_CLIENT_ID and B24_CLIENT_SECRET go together: set both or none")
@@ -81,9 +83,11 @@ if _database["ENGINE"].endswith("sqlite3"):
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-4000;"
         ),
     }
-    Path(str(_database["NAME"])).parent.mkdir(parents=True, exist_ok=True)
+    env.folder_of("DATABASE_URL", _database["NAME"])
 else:
     _database["OPTIONS"] = {
+        "connect_timeout": 5,
+        **_database.get("OPTIONS", {}),
         # Connections are given back before every wait on the network, so few serve many threads.
         "pool": {
             "min_size": 1,
@@ -125,6 +129,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "bx_gpt_app.screens.errors.ReadableRefusals",
 ]
 ROOT_URLCONF = "bx_gpt_app.urls"
 WSGI_APPLICATION = "bx_gpt_app.wsgi.application"
@@ -177,6 +182,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
 SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "bx_gpt_app.screens.errors.csrf_failure"
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 SECURE_CSP = {
     "default-src": [CSP.SELF],

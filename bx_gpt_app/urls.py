@@ -8,4 +8,7 @@ urlpatterns = [
     path("", include("bx_gpt_app.inbox.urls")),
     path("", include("bx_gpt_app.screens.urls")),
 ]
-handler404 = "bx_gpt_app.inbox.views.not_found"
+handler400 = "bx_gpt_app.screens.errors.bad_request"
+handler403 = "bx_gpt_app.screens.errors.forbidden"
+handler404 = "bx_gpt_app.screens.errors.not_found"
+handler500 = "bx_gpt_app.screens.errors.server_error"

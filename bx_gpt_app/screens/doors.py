@@ -6,10 +6,10 @@ import logging
 import uuid
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from bx_gpt_app.portals.install import Claim
+from bx_gpt_app.screens.errors import error_response
 from bx_gpt_app.screens.frame import framed
 from integrations.bitrix24.frames import FramePost
 
@@ -37,13 +37,15 @@ def refused_page(request: HttpRequest, refused: EntryRefused) -> HttpResponse:
     """No data, no controls, hence framable by anyone: the portal may be unknown."""
     reference = uuid.uuid4().hex[:8]
     logger.warning("entry refused", extra={"reference": reference, "status": refused.status})
-    context = {
-        "heading": refused.heading,
-        "text": refused.text,
-        "hint": refused.hint,
-        "reference": reference,
-    }
-    return framed(render(request, "base/error.html", context, status=refused.status), "*")
+    response = error_response(
+        request,
+        refused.status,
+        refused.heading,
+        refused.text,
+        hint=refused.hint,
+        reference=reference,
+    )
+    return framed(response, "*")
 
 
 def claim_of(post: FramePost) -> Claim:

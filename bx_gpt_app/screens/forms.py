@@ -273,7 +273,13 @@ class RouteForm(forms.Form):
         label=gettext_lazy("Replace phones, e-mails and other personal data before text leaves"),
         required=False,
     )
-    mask_names = forms.BooleanField(label=gettext_lazy("Replace names too"), required=False)
+    mask_names = forms.BooleanField(
+        label=gettext_lazy("Replace names too"),
+        required=False,
+        help_text=gettext_lazy(
+            "Names in lower case may slip through. If none may leave, use a server of your own."
+        ),
+    )
     cheaper = forms.ChoiceField(
         label=gettext_lazy("When 90 % of a limit of spending is used up"),
         choices=[
@@ -483,9 +489,7 @@ class RepliesForm(forms.Form):
         label=gettext_lazy("Language when the client’s cannot be told"),
         choices=[("ru", "Русский"), ("en", "English"), ("kk", "Қазақша"), ("uk", "Українська")],
     )
-    max_length = forms.IntegerField(
-        label=gettext_lazy("Longest reply, characters"), min_value=50, max_value=4000
-    )
+    max_length = forms.IntegerField(label=gettext_lazy("Longest reply, characters"), min_value=1)
     debounce_seconds = forms.FloatField(
         label=gettext_lazy("Wait for the client to finish, seconds"), min_value=0, max_value=60
     )

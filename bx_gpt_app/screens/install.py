@@ -52,17 +52,14 @@ def door(request: HttpRequest, app: str) -> HttpResponse:
     """POST /b24/<app>/install/ by the wizard's frame or by the portal's server."""
     if request.method in ("GET", "HEAD"):
         return open_inside(request)
-    try:
-        body = parse_body(request.content_type or "", request.body)
-    except MalformedForm:
-        return refusal(400, "malformed", "The body cannot be read.")
-    if "event" in body or "auth" in body:
-        return _server_callback(app, body)
     with translation.override(doors.posted_language(request)):
         try:
+            body = parse_body(request.content_type or "", request.body)
+            if "event" in body or "auth" in body:
+                return _server_callback(app, body)
             post = parse_frame_post(request.GET.dict(), body)
             return _installed(request, registration(app), post)
-        except NotAFramePost:
+        except (MalformedForm, NotAFramePost):
             return doors.refused_page(request, doors.reopen())
         except UnknownApp:
             return doors.refused_page(request, doors.no_such_app())
@@ -229,8 +226,11 @@ def _failed(failed: list[tuple[str, str]], kind: str) -> list[tuple[str, str]]:
 
 
 def _why(failed: list[tuple[str, str]], kind: str) -> str:
+    """The portal's own codes; what a missing permission breaks is told with that permission."""
     return ", ".join(
-        f"{name.partition(' ')[2] or name}: {code}" for name, code in _failed(failed, kind)
+        f"{name.partition(' ')[2] or name}: {code}"
+        for name, code in _failed(failed, kind)
+        if code.lower() != "insufficient_scope"
     )
 
 

@@ -13,15 +13,19 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from bx_gpt_app.environment import LOOPBACK
 from bx_gpt_app.portals.clients import address_guard, authorization_server
 from bx_gpt_app.portals.install import Claim, NotAdmin, install, keep_grant, visitor_of
-from bx_gpt_app.portals.models import AppRegistration, Portal
+from bx_gpt_app.portals.models import AppRegistration, Grant, Portal
 from bx_gpt_app.portals.registrations import UnknownApp, credentials, registration
 from bx_gpt_app.portals.tasks import rebind
+from bx_gpt_app.screens.errors import error_response
 from bx_gpt_app.screens.frame import open_inside
+from bx_gpt_app.screens.settings.page import state_in_words
+from bx_gpt_app.screens.site import in_visitors_language
 from integrations.bitrix24.errors import Bitrix24Error, Unavailable
 from integrations.bitrix24.oauth import Tokens, authorize_url
 from integrations.net import ForbiddenAddress
@@ -39,7 +43,9 @@ class FlowEnded(Exception):
         self.status, self.text = status, text
 
 
+@csrf_exempt
 @require_safe
+@in_visitors_language
 def start(request: HttpRequest, app: str) -> HttpResponse:
     """GET ?domain=acme.bitrix24.ru: to the portal's own consent page.
 
@@ -74,7 +80,9 @@ def start(request: HttpRequest, app: str) -> HttpResponse:
     return response
 
 
+@csrf_exempt
 @require_safe
+@in_visitors_language
 def callback(request: HttpRequest, app: str) -> HttpResponse:
     """GET ?code&state&domain&member_id: tokens, verified like any others, then kept."""
     if request.method == "HEAD" or "state" not in request.GET:
@@ -82,23 +90,14 @@ def callback(request: HttpRequest, app: str) -> HttpResponse:
     try:
         found = registration(app)
         domain = _expected_domain(request, app)
-        portal = _take_tokens(found, _tokens(request, found), domain)
+        portal, kept = _take_tokens(found, _tokens(request, found), domain)
     except UnknownApp:
         ended = FlowEnded(404, _("There is no app registration at this address."))
         response = _told(request, ended)
     except FlowEnded as ended:
         response = _told(request, ended)
     else:
-        response = render(
-            request,
-            "base/site.html",
-            {
-                "heading": _("The portal is connected"),
-                "text": _("The assistant may work in %(domain)s now.") % {"domain": portal.domain},
-                "action_url": f"{portal.origin}/",
-                "action_text": _("Open the portal"),
-            },
-        )
+        response = render(request, "base/site.html", _done(portal, kept))
     response.delete_cookie(COOKIE, path=f"/b24/{app}/oauth/", samesite="Lax")
     response["Cache-Control"] = "no-store"
     return response
@@ -150,10 +149,30 @@ def _same_scheme(server_domain: str, app: AppRegistration) -> str:
     return f"{own}://{server_domain.partition('://')[2] or server_domain}"
 
 
-def _take_tokens(app: AppRegistration, tokens: Tokens, domain: str) -> Portal:
+def _done(portal: Portal, kept: Grant.Kind) -> dict[str, str]:
+    """What has really happened, for base/site.html: the portal was connected, or one person was."""
+    if kept == Grant.Kind.INSTALLATION:
+        heading, text = _("The portal is connected"), _("The assistant may work in %(domain)s now.")
+    else:
+        heading = _("Your access is stored")
+        text = _(
+            "The assistant is installed in %(domain)s already, and nothing was changed there. "
+            "What you send from its panel goes out in your name."
+        )
+    stands_in_the_way = None if portal.works else state_in_words(portal)
+    return {
+        "heading": heading,
+        "text": text % {"domain": portal.domain},
+        "hint": stands_in_the_way["text"] if stands_in_the_way else "",
+        "action_url": f"{portal.origin}/",
+        "action_text": _("Open the portal"),
+    }
+
+
+def _take_tokens(app: AppRegistration, tokens: Tokens, domain: str) -> tuple[Portal, Grant.Kind]:
     """A known portal keeps the visitor's tokens; an unknown one is installed, by an administrator.
 
-    Raises: FlowEnded.
+    Returns the portal and as what the tokens were kept. Raises: FlowEnded.
     """
     claim = Claim(
         member_id=tokens.member_id,
@@ -170,10 +189,9 @@ def _take_tokens(app: AppRegistration, tokens: Tokens, domain: str) -> Portal:
         info = server.app_info(tokens.access_token)
         info.require(client_id=app.client_id, member_id=tokens.member_id, domain=domain)
         portal = Portal.objects.filter(registration=app, member_id=info.member_id).first()
-        if portal is not None and portal.state != Portal.State.GONE:
+        if portal is not None and portal.state not in (Portal.State.GONE, Portal.State.PENDING):
             visitor = visitor_of(portal, tokens.access_token, info.user_id)
-            keep_grant(portal, claim, visitor)
-            return portal
+            return portal, keep_grant(portal, claim, visitor)
         portal, _visitor = install(app, claim)
     except NotAdmin:
         sentence = _("You are not an administrator of this portal. Ask one to connect it.")
@@ -183,9 +201,8 @@ def _take_tokens(app: AppRegistration, tokens: Tokens, domain: str) -> Portal:
     except (Bitrix24Error, ForbiddenAddress):
         raise FlowEnded(403, _("Bitrix24 does not confirm this portal.")) from None
     rebind.enqueue(portal.pk)
-    return portal
+    return portal, Grant.Kind.INSTALLATION
 
 
 def _told(request: HttpRequest, ended: FlowEnded) -> HttpResponse:
-    context = {"heading": _("The portal was not connected"), "text": ended.text}
-    return render(request, "base/error.html", context, status=ended.status)
+    return error_response(request, ended.status, _("The portal was not connected"), ended.text)

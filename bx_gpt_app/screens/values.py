@@ -20,7 +20,6 @@ from bx_gpt_app.assistant.operator import place_of, undo_failed
 from bx_gpt_app.assistant.reasons import skipped_in_words
 from bx_gpt_app.portals.fields import catalogue
 from bx_gpt_app.portals.models import Portal
-from bx_gpt_app.screens.draft import money
 from integrations.bitrix24.crm import ItemRef, emails, item_value, phones
 from integrations.bitrix24.forms import as_list, text_of
 
@@ -28,8 +27,6 @@ UNDO_SECONDS = 10
 UNDO_AUTOMATIC_SECONDS = 600
 """What was written without asking may be taken back for longer."""
 KEPT_ROWS = 40
-READABLE_CURRENCIES = ("RUB", "USD", "EUR", "KZT")
-"""Their signs are understood in a sum that a person types."""
 INPUT_TYPES = {"phone": "tel", "email": "email", "date": "date"}
 WRITING_EVERY = "1s"
 MORE_SKIPPED = {
@@ -120,7 +117,7 @@ def value_context(
     left = _undo_seconds(value, timezone.now())
     if text is None:
         is_read_only = state in ("written", "writing") or place is None
-        text = in_words(value.value) if is_read_only else to_edit(value.value)
+        text = in_words(value.value) if is_read_only else value_in_words(value.value)
     current = _current(place, dialog, portal) if place else ""
     if state == "proposed" and current and current.casefold() == text.casefold():
         state = "written"  # the card knows it already
@@ -143,17 +140,8 @@ def value_context(
     }
 
 
-def to_edit(value: Any) -> str:
-    """As people write it, where what is sent back unchanged is read as the same value."""
-    is_sum = isinstance(value, dict) and value.get("currency") in READABLE_CURRENCIES
-    return in_words(value) if is_sum else value_in_words(value)
-
-
 def in_words(value: Any) -> str:
-    """A value that is only read: sums and dates as people write them."""
-    if isinstance(value, dict) and "amount" in value:
-        whole = float(value["amount"]).is_integer()
-        return money(value["amount"], str(value.get("currency") or ""), 0 if whole else 2)
+    """A value that is only read: a date, too, as people write it."""
     if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
         day = parse_date(value)
         return date_format(day, "SHORT_DATE_FORMAT") if day else value

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+
 import pytest
+from django.db import connections
+from django_ox.testing import run_tasks
 from playwright.sync_api import expect
 
 from bx_gpt_app.portals.models import Portal
@@ -46,4 +51,52 @@ def test_missing_permission_is_explained_and_found_after_it_was_granted(empty_st
     app.locator("#install-check").click()
 
     empty_stage.page.wait_for_function("window.portal.installed", timeout=20_000)
+    empty_stage.assert_clean()
+
+
+@pytest.fixture
+def chores(empty_stage) -> Iterator[None]:
+    """The worker's other half: what pages have enqueued."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.1):
+            run_tasks()
+        connections.close_all()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield
+    over.set()
+    thread.join(20)
+
+
+COUNT_CLICKS = """
+window.clicks = 0;
+document.addEventListener('click', (event) => { window.clicks += event.detail ? 1 : 0; }, true);
+"""
+
+
+def test_first_suggestion_is_at_most_six_clicks_after_the_installation(
+    empty_stage, model, settings, chores
+):
+    settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY = "https://api.openai.com/v1", ""
+    empty_stage.page.add_init_script(COUNT_CLICKS)
+    begin(empty_stage)
+    empty_stage.page.wait_for_function("window.portal.installed", timeout=20_000)
+
+    app = empty_stage.open(user=1, placement="DEFAULT", width=1100)
+    app.locator("a.btn[href$='/settings/model/']").first.click()
+    with empty_stage.page.expect_response(lambda answer: "preset" in answer.url):
+        app.locator("select[name$=preset]").first.select_option("other")
+    app.locator("input[name$=base_url]").first.fill(model.url)
+    app.locator("input[name=model], input[name$=-model]").first.fill("demo-rules-1")
+    app.get_by_role("button", name="Сохранить").click()
+    expect(app.locator("#toasts")).to_contain_text("охранен")
+    app.locator("nav a[href$='/settings/']").first.click()
+    app.get_by_role("button", name="Получить ответ").click()
+
+    expect(app.locator("#tried .said").first).to_be_visible(timeout=20_000)
+    frame = next(one for one in empty_stage.page.frames if "/b24/" in one.url)
+    assert 3 <= frame.evaluate("window.clicks") <= 6
     empty_stage.assert_clean()

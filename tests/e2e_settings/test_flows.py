@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from bx_gpt_app.assistant import store
-from bx_gpt_app.assistant.models import PromptVersion
+from bx_gpt_app.assistant.models import Delivery, PromptVersion
 from bx_gpt_app.portals.models import Portal
 from integrations.llm.local_model import LocalModel
 from tests.factories import configure
@@ -172,3 +172,26 @@ def test_menu_is_a_list_on_a_narrow_screen(opened, portal):
     page.get_by_label("Section", exact=True).select_option(label="Costs")
 
     expect(page.get_by_role("heading", name="Costs", level=1)).to_be_visible()
+
+
+def test_whisper_is_tried_out_on_the_lines_screen_and_a_foreign_line_is_taken_over(opened, portal):
+    portal.bindings = {**portal.bindings, "failed": [["line 23", "other_bot"]]}
+    portal.save(update_fields=["bindings"])
+    store.change(portal, by="x", lines={"22": {"mode": "suggest"}})
+    page: Page = opened("lines/", language="en")
+    whisper = page.locator("#whisper-22")
+    switch = whisper.get_by_label("Show suggestions inside the chat")
+
+    expect(switch).to_be_disabled()
+    whisper.get_by_text("Locked until it is tested").click()
+    whisper.get_by_role("button", name="Send a test").click()
+    expect(whisper).to_contain_text("on its way into the chat")
+    Delivery.objects.filter(portal=portal, kind="whisper").update(state="sent")
+    seen = whisper.get_by_role("button", name="The client sees it too")
+    seen.click()  # it appears by itself
+    expect(whisper.get_by_role("alert")).to_contain_text("the switch stays locked")
+    expect(switch).to_be_disabled()
+
+    page.locator("#line-23").get_by_role("button", name="Take the line over").click()
+    expect(page.locator("#line-23")).to_contain_text("being connected")
+    assert config(portal).lines["23"].mode == "suggest"

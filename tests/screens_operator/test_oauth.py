@@ -47,10 +47,34 @@ def test_known_portal_keeps_its_settings_and_gets_the_visitors_tokens(stand):
     portal = stand.installed()
     answer = begin(stand)
 
-    stand.client.get(consent(f"{answer['Location']}&user_id=7"))
+    page = stand.client.get(consent(f"{answer['Location']}&user_id=7"))
 
     assert Portal.objects.get().pk == portal.pk
     assert Grant.objects.get(user_id=7).kind == "user"
+    told = page.content.decode()
+    assert "Your access is stored" in told
+    assert f"The assistant is installed in {portal.domain} already" in told
+    assert "connected" not in told
+
+
+def test_visitor_is_told_that_the_portal_does_not_work_in_spite_of_his_access(stand):
+    portal = stand.installed()
+    Portal.objects.filter(pk=portal.pk).update(state=Portal.State.BROKEN)
+
+    page = stand.client.get(consent(f"{begin(stand)['Location']}&user_id=7"))
+
+    assert "Access to the portal is lost" in page.content.decode()
+    assert Portal.objects.get().state == Portal.State.BROKEN
+
+
+def test_administrator_mends_a_portal_and_reads_that_it_is_connected(stand):
+    portal = stand.installed()
+    Portal.objects.filter(pk=portal.pk).update(state=Portal.State.BROKEN)
+
+    page = stand.client.get(consent(begin(stand)["Location"]))
+
+    assert "The portal is connected" in page.content.decode()
+    assert Portal.objects.get().state == Portal.State.ACTIVE
 
 
 def test_operator_cannot_connect_an_unknown_portal(stand):

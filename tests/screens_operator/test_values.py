@@ -24,6 +24,7 @@ FIELDS = [
     {"name": "phone", "type": "phone", "description": "телефон клиента"},
     {"name": "subject", "type": "string", "description": "суть"},
     {"name": "visit", "type": "date", "description": "дата"},
+    {"name": "budget", "type": "money", "description": "бюджет"},
     {"name": "product", "type": "choice", "choices": ["котёл", "бойлер"]},
 ]
 MAPPINGS = [
@@ -256,6 +257,30 @@ def test_written_sum_and_date_are_shown_as_people_write_them(card):
 
     assert "12/01/2026" in page
     assert "90,000 ₽" in page
+
+
+def test_sum_to_confirm_is_shown_whole_and_read_back_as_it_was(card):
+    value = card.propose("budget", {"amount": 1234567, "currency": "BYN"}, "UF_CRM_BUDGET")
+
+    page = card.visitor.get("values/").content.decode()
+    card.visitor.post(f"values/{value.pk}/write/", value="1,234,567 Br")
+    card.work()
+
+    value.refresh_from_db()
+    assert 'value="1,234,567 Br"' in page
+    assert value.value == {"amount": 1234567, "currency": "BYN"}
+    assert value.state == "written"
+
+
+def test_value_that_the_card_has_already_asks_for_nothing(card):
+    snapshot = {f"LEAD_{card.lead_id}": {"id": card.lead_id, "title": "Нужен котёл"}}
+    Dialog.objects.update(item_snapshot=snapshot)
+    card.propose("subject", "нужен котёл", "TITLE")
+
+    page = card.visitor.get("values/").content.decode()
+
+    assert "нужен котёл" in page
+    assert "/write/" not in page
 
 
 def test_dismissed_values_disappear(card):

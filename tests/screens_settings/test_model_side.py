@@ -85,7 +85,7 @@ def test_everything_of_both_servers_is_set_and_shown_again(fresh):
         assert secret not in body
     assert "X-Folder, X-Team" in text_of(answer)
     assert "OpenAI-Beta" in text_of(answer)
-    assert "0.4" in text_of(answer), "what is folded is told in one line"
+    assert "температура 0,4" in text_of(answer), "what is folded is told in one line"
 
 
 def _plain(value):

@@ -14,7 +14,7 @@ from bx_gpt_app.assistant import store
 from bx_gpt_app.assistant.config import ConfigProblems, check_config, read_yaml
 from bx_gpt_app.assistant.models import Snippet
 from bx_gpt_app.screens.settings.sealed import NotOurs, TooMuch, seal, unseal
-from tests.factories import make_portal
+from tests.factories import configure, make_portal
 from tests.screens_settings.conftest import text_of
 
 EVERY_KIND = """
@@ -27,7 +27,7 @@ lines:
   "22": {delay_seconds: soon, working_hours_only: maybe, speed: 1}
   "23": 5
 llm: {temperature: 9, model: 5, max_in_flight: 1.5, base_url: ftp://x, prices: {input: x}}
-reply: {max_length: 1, stop_words: abc, handoff_message: "%s"}
+reply: {max_length: 0, stop_words: abc, handoff_message: "%s"}
 topics: [{code: "1", title: A}, 5]
 fields: {a: 1}
 mappings: [{from: gone, entity: ship, to: x}]
@@ -50,7 +50,7 @@ TOLD = {
     "llm.base_url": "должен быть адрес вида https://api.openai.com/v1",
     "llm.prices.input": "должно быть число",
     "llm.prices.output": "не указано",
-    "reply.max_length": "должно быть не меньше 50",
+    "reply.max_length": "должно быть не меньше 1",
     "reply.stop_words": "должен быть список",
     "reply.handoff_message": "должно быть не больше 1000 символов",
     "topics[0].code": "нужно: до 40 латинских букв, цифр, _ и -, первой — буква",
@@ -196,3 +196,22 @@ def test_sealed_preview_of_one_portal_is_nothing_to_another(portal):
         unseal(other, sealed)
     with pytest.raises(TooMuch):
         seal(portal, noise(900_000))
+
+
+def test_key_that_is_not_carried_over_to_another_server_is_told_before_and_after(portal, admin):
+    configure(portal, llm={"base_url": "https://one.example/v1", "api_key": "sk-canary-1"})
+    told = (
+        "Сохранённый ключ — для https://one.example, на https://two.example он не уйдёт. "
+        "Введите ключ нового сервера."
+    )
+
+    preview = admin.post(
+        "connection/import/", {"text": "llm: {base_url: 'https://two.example/v1', api_key: null}"}
+    )
+    applied = admin.post("connection/import/", {"sealed": preview.context["sealed"], "apply": "1"})
+    later = admin.get("connection/")
+
+    for page in (preview, applied):
+        assert told in text_of(page)
+        assert f'href="{admin.url("model/")}"' in page.content.decode()
+    assert told not in text_of(later)

@@ -48,6 +48,7 @@ FETCH_PROBLEMS = {
     "unavailable": gettext_lazy("The portal does not answer. We repeat it ourselves."),
     "limit": gettext_lazy("The portal asks for fewer requests. We slow down."),
     "bot_not_found": gettext_lazy("Bitrix24 does not know the bot: we register it again."),
+    "error_method_not_found": gettext_lazy("This portal is too old for that: update it."),
     "our_fault": gettext_lazy("A fault of ours: the server’s log has the details."),
 }
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from django.core import signing
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
 from bx_gpt_app.portals.models import Portal
+from bx_gpt_app.screens.errors import error_response
 from bx_gpt_app.screens.frame import Frame
 
 SALT = "b24.download"
@@ -65,11 +65,8 @@ download.is_signed_download = True  # type: ignore[attr-defined]
 
 
 def _over(request: HttpRequest) -> HttpResponse:
-    context = {
-        "heading": _("This link has ended"),
-        "text": _("A download link lives one minute. Press the button once more."),
-    }
-    return render(request, "base/error.html", context, status=410)
+    text = _("A download link lives one minute. Press the button once more.")
+    return error_response(request, 410, _("This link has ended"), text)
 
 
 def harmless(cell: str) -> str:

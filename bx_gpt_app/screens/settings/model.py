@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.formats import localize
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -188,9 +189,9 @@ def _folded_in_words(form: ServerForm) -> str:
     told = []
     if value["price_input"] not in (None, ""):
         sign = SIGNS.get(str(value["price_currency"]), value["price_currency"])
-        told.append(f"{value['price_input']} / {value['price_output']} {sign}")
+        told.append(f"{localize(value['price_input'])} / {localize(value['price_output'])} {sign}")
     if value["temperature"] not in (None, ""):
-        told.append(_("temperature %(n)s") % {"n": value["temperature"]})
+        told.append(_("temperature %(n)s") % {"n": localize(value["temperature"])})
     if value["deadline_seconds"]:
         told.append(_("%(n)s s for an answer") % {"n": value["deadline_seconds"]})
     if value["max_in_flight"]:

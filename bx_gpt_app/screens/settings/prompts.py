@@ -216,7 +216,10 @@ def shown(found: Any) -> dict[str, Any]:
         "outcome": {
             "kind": OUTCOMES.get(decision, ""),
             "text": _decision_in_words(decision),
-            "why": in_words(found.get("reason", ""), found.get("detail", "")),
+            # «It went out» would be untrue of a trial.
+            "why": in_words(found["reason"], found.get("detail", ""))
+            if found.get("reason", "auto") != "auto"
+            else "",
         },
         "took": seconds(found.get("seconds")),
         "price": price,

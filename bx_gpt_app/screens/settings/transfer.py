@@ -51,12 +51,12 @@ def import_file(request: HttpRequest, frame: Frame) -> HttpResponse:
     except ConfigProblems as error:
         return _again(request, frame, list(error.problems))
     current = store.load_whole(frame.portal)
+    keys = {"left_keys": _left_keys(frame, current, new), "model_url": link(frame, "model")}
     if request.POST.get("apply"):
         store.save(frame.portal, new, by=who(frame))
         lines.carry_out_modes.enqueue(frame.portal_id)
-        return page(
-            request, frame, "connection", content(frame), said=_("The configuration is in force")
-        )
+        in_force = _("The configuration is in force")
+        return page(request, frame, "connection", content(frame) | keys, said=in_force)
     try:
         sealed = seal(frame.portal, text)
     except TooMuch:
@@ -75,9 +75,21 @@ def import_file(request: HttpRequest, frame: Frame) -> HttpResponse:
             # A key that the file brings is not written into a page.
             "sealed": sealed,
             "back_url": link(frame, "connection"),
+            **keys,
         },
         template="import_preview",
     )
+
+
+def _left_keys(frame: Frame, current: PortalConfig, new: PortalConfig) -> list[str]:
+    return [
+        _(
+            "The stored key is for %(old)s and is not sent to %(new)s. "
+            "Enter the key of the new server."
+        )
+        % {"old": stored_for, "new": server}
+        for stored_for, server in store.keys_left_behind(frame.portal, current, new)
+    ]
 
 
 def _text_of(request: HttpRequest, frame: Frame) -> str:
