@@ -29,8 +29,14 @@ def prepare(static: bool) -> None:
     import django
     from django.core.management import call_command
 
+    from bx_gpt_app.common.database import UNUSABLE, require_database, stop_without_database
+
     django.setup()
-    call_command("migrate", interactive=False, verbosity=0)
+    require_database()
+    try:
+        call_command("migrate", interactive=False, verbosity=0)
+    except UNUSABLE as error:
+        stop_without_database(error)
     if static:
         call_command("collectstatic", interactive=False, verbosity=0)
 

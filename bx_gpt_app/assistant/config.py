@@ -71,6 +71,9 @@ HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
 HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,2000}$")]
 
 
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
 class ModelConfig(Part):
     """One model server. Null means: what the host of this installation set."""
 
@@ -96,16 +99,24 @@ class ModelConfig(Part):
     def _http_address(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        try:
+            parts = urlsplit(value)
+            is_sound = parts.scheme in _DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is no number, half an IPv6 address
+            is_sound = False
+        if not is_sound or parts.username:
             raise ValueError(_("must be an address like https://api.openai.com/v1"))
         return value.rstrip("/")
 
     @property
     def origin(self) -> str:
         """Where a key may travel: scheme, host and port of the server, empty for the host's own."""
-        parts = urlsplit(self.base_url or "")
-        return f"{parts.scheme}://{parts.netloc}" if self.base_url else ""
+        if not self.base_url:
+            return ""
+        parts = urlsplit(self.base_url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        is_usual = parts.port in (None, _DEFAULT_PORTS[parts.scheme])
+        return f"{parts.scheme}://{host}" + ("" if is_usual else f":{parts.port}")
 
 
 class CheaperConfig(Part):
@@ -138,7 +149,7 @@ class RouteConfig(ModelConfig):
 
 
 class ReplyConfig(Part):
-    max_length: int = Field(default=600, ge=50, le=4000)
+    max_length: int = Field(default=600, ge=1)
     debounce_seconds: float = Field(default=2, ge=0, le=60)
     min_confidence: float = Field(default=0.6, ge=0, le=1)
     handoff_message: str = Field(

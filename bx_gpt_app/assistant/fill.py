@@ -7,6 +7,7 @@ from typing import Any
 
 from bx_gpt_app.assistant.config import Mapping_, PortalConfig
 from bx_gpt_app.assistant.models import Delivery, Dialog, FieldValue, Run
+from bx_gpt_app.common.amounts import price
 from bx_gpt_app.flow import Judgement
 from bx_gpt_app.portals.models import Portal
 from integrations.bitrix24.crm import ItemRef, entity_type_id
@@ -162,7 +163,7 @@ def _with_topic(judgement: Judgement, config: PortalConfig) -> list[CheckedValue
 def value_in_words(value: Any) -> str:
     """A ledger value as people write it."""
     if isinstance(value, dict) and "amount" in value:
-        return f"{value['amount']:g} {value.get('currency') or ''}".strip()
+        return price(value["amount"], str(value.get("currency") or ""))
     if isinstance(value, bool):
         return "✓" if value else "—"
     return "" if value is None else str(value)

@@ -344,7 +344,7 @@ def write_value(
     if place is None:
         raise Refused("not_writable")
     edited = " ".join(text.split()) if value.type != "text" else text.strip()
-    if edited != fill.value_in_words(value.value):
+    if edited != " ".join(fill.value_in_words(value.value).split()):
         value.value = _as_value(value, edited, dialog, config)
         value.raw = edited[:300]
     value.item, value.target, value.policy = place

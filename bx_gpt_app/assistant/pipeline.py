@@ -262,6 +262,9 @@ def _think(
     if budget.is_over:
         return "budget", budget.what
     if _too_many_calls(passage):
+        a_caller_waits = passage.dialog.kind in (Dialog.Kind.HOOK, Dialog.Kind.ROBOT)
+        if a_caller_waits and _in(5.0) > _patient_until(passage, run):
+            return "too_many_questions", ""
         raise Later(5.0)
     saving = budget.wants_cheaper_model and passage.config.llm.cheaper is not None
     try:

@@ -28,7 +28,7 @@ DECISIONS: Mapping[str, Promise] = {
     "stopped_in_chat": _("Automatic replies were stopped in this chat."),
     "messenger_closed": _("The messenger does not accept messages in this chat now."),
     "asked_long_ago": _(
-        "The client wrote more than 15 minutes before the assistant heard it: a person decides."
+        "The client wrote more than 15 minutes before the assistant could answer: a person decides."
     ),
     "budget": _("The spending limit is used up: people answer."),
     "budget_close": _("The spending limit is almost used up: nothing goes out by itself."),
@@ -47,6 +47,9 @@ DECISIONS: Mapping[str, Promise] = {
     "low_confidence": _("The confidence is below the limit that is set for automatic replies."),
     "mode_changed": _("Automatic replies were switched off before this one left."),
     "too_late": _("The reply could not be sent for too long and was left to a person."),
+    "too_many_questions": _(
+        "More questions a minute than the portal’s limit allows: this one had no turn in time."
+    ),
     "no_model": _("No model is set up: enter an address and a key."),
     "model_failed": _("The model gave no usable answer."),
     "stopped_by_operator": _("An operator stopped this reply."),

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from django.db import transaction
 from django.tasks import task
 from django.utils import timezone, translation
 
@@ -19,7 +20,7 @@ from bx_gpt_app.assistant.context import gather, zone_of
 from bx_gpt_app.assistant.decide import Situation, decide, find_stop_word
 from bx_gpt_app.assistant.fill import value_in_words
 from bx_gpt_app.assistant.knowledge import retrieve
-from bx_gpt_app.assistant.models import Dialog, PromptVersion, Run
+from bx_gpt_app.assistant.models import Dialog, PromptVersion
 from bx_gpt_app.flow import Context, Judgement
 from bx_gpt_app.portals.models import Portal
 from integrations.llm.gateway import Result
@@ -169,19 +170,14 @@ def _record(
     portal: Portal, dialog: Dialog | None, version: PromptVersion | None, result: Result
 ) -> None:
     """Trying costs money too: it is counted, under its own purpose."""
-    if not result.usage.total_tokens:
-        return
-    run = Run(
-        portal=portal,
-        purpose=PURPOSE,
-        model=result.model,
-        prompt_version=version,
-        prompt_tokens=result.usage.prompt_tokens,
-        completion_tokens=result.usage.completion_tokens,
-        cost=result.usage.cost,
-        currency=result.usage.currency,
-    )
-    spending.record(run, portal, dialog, masked=sum(result.masked_counts.values()))
+    with transaction.atomic():
+        spending.record_calls(
+            portal,
+            result.bills,
+            purpose=PURPOSE,
+            dialog=dialog,
+            prompt_number=version.number if version else 0,
+        )
 
 
 def sample_texts(sample: str, language: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from bx_gpt_app.assistant.models import Call, Delivery, Dialog, FieldValue, Run
 from bx_gpt_app.assistant.reasons import in_words
 from bx_gpt_app.portals.models import Portal
 from integrations.bitrix24.crm import COMPANY, CONTACT, DEAL, LEAD, ItemRef
+from integrations.llm.question import OUT_OF_FORM
 from integrations.llm.values import Band
 
 FAILED = "failed"
@@ -70,7 +71,7 @@ def answer_of(call: Call, dialog: Dialog, run: Run) -> dict[str, Any]:
     """The hook's reply (contract of /hooks/): what was found, and what the CRM took of it."""
     answer = run.answer or {}
     # Bands come from rules, which have nothing to say against words that keep to no form.
-    unsure = _is_prose(run) and run.band == Band.CONFIDENT
+    unsure = _is_out_of_form(run) and run.band == Band.CONFIDENT
     response: dict[str, Any] = {
         "id": str(call.pk),
         "status": "done",
@@ -87,20 +88,21 @@ def answer_of(call: Call, dialog: Dialog, run: Run) -> dict[str, Any]:
     if run.state == Run.State.FAILED:
         response["reason"] = run.reason
         with translation.override(_language(dialog.portal)):
-            # What the model's server said is for the admin's screen.
+            # What the model's server said and what to do about it is for the admin's screen.
             detail = run.reason_detail if run.reason == "budget" else ""
-            response["error_description"] = in_words(run.reason, detail)
+            first, _full_stop, _more = in_words(run.reason, detail).partition(". ")
+            response["error_description"] = f"{first.rstrip('.')}."
     return response
 
 
-def _is_prose(run: Run) -> bool:
-    return run.how == "plain"
+def _is_out_of_form(run: Run) -> bool:
+    return run.how in OUT_OF_FORM
 
 
 def _needs_human(run: Run) -> bool:
     """Without an answer, or with one that kept to no form, only a person can tell what to do."""
     asks_for_one = bool((run.answer or {}).get("needs_human", True))
-    return asks_for_one or run.state == Run.State.FAILED or _is_prose(run)
+    return asks_for_one or run.state == Run.State.FAILED or _is_out_of_form(run)
 
 
 def _language(portal: Portal) -> str:

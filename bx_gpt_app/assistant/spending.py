@@ -14,7 +14,7 @@ from django.db.models import F, Q, Sum
 from django.utils import timezone
 
 from bx_gpt_app.assistant.config import LimitsConfig, PortalConfig
-from bx_gpt_app.assistant.models import Departure, Dialog, Run, Spending
+from bx_gpt_app.assistant.models import Departure, Dialog, Spending
 from bx_gpt_app.portals.models import Portal
 from integrations.llm.prices import known_prices
 from integrations.llm.question import Bill
@@ -205,27 +205,3 @@ def _spent(portal: Portal) -> dict[str, dict[str, Any]]:
         )
     )
     return {str(row["currency"]): dict(row) for row in rows}
-
-
-# ---- kept until every caller passes bills ----
-
-
-def record(run: Run, portal: Portal, dialog: Dialog | None, *, masked: int = 0) -> None:
-    """Add one call to its day. Call it in the transaction that saves the answer: once per call."""
-    key: dict[str, Any] = {
-        "portal": portal,
-        "day": timezone.now().date(),
-        "model": run.model,
-        "purpose": run.purpose,
-        "line_id": (dialog.line_id if dialog else None) or 0,
-        "prompt_number": run.prompt_version.number if run.prompt_version else 0,
-        "currency": run.currency,
-    }
-    row, _created = Spending.objects.get_or_create(**key)
-    Spending.objects.filter(pk=row.pk).update(
-        calls=F("calls") + 1,
-        prompt_tokens=F("prompt_tokens") + run.prompt_tokens,
-        completion_tokens=F("completion_tokens") + run.completion_tokens,
-        cost=F("cost") + (run.cost or 0),
-        masked=F("masked") + masked,
-    )

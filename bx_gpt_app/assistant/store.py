@@ -123,6 +123,24 @@ def publish_prompt(
         )
 
 
+def keys_left_behind(portal: Portal, old: PortalConfig, new: PortalConfig) -> list[tuple[str, str]]:
+    """(its server, the new server) of every stored key that the new configuration has no use for.
+
+    A key never travels to another server by itself: somebody enters it there.
+    """
+    row = Configuration.objects.filter(pk=portal.pk).first()
+    left = []
+    for before, after, fallback in (
+        (old.llm, new.llm, False),
+        (old.llm.fallback, new.llm.fallback, True),
+    ):
+        if before is None or after is None or after.api_key is not None or not after.base_url:
+            continue
+        if api_key_for(row, before, fallback=fallback) and before.origin != after.origin:
+            left.append((before.origin, after.origin))
+    return left
+
+
 def api_key_for(row: Configuration | None, model: ModelConfig, *, fallback: bool) -> str:
     """The stored key, if it was entered for this very server; else nothing."""
     if row is None:

@@ -26,6 +26,9 @@ from integrations.llm.replies import KnownFacts, check_reply
 from integrations.llm.schema import AnswerSpec
 from integrations.llm.values import Answer, CheckedValue, Source
 
+LONGEST_REPLY = 20_000
+"""No more is asked of a model, however much an admin allows."""
+
 
 @cache
 def gateway() -> Gateway:
@@ -180,9 +183,8 @@ def keep_capabilities(portal: Portal, found: Mapping[str, Capabilities]) -> None
 
 
 def spec_of(config: PortalConfig) -> AnswerSpec:
-    return AnswerSpec(
-        topics=config.topics, fields=config.fields, reply_max_length=config.reply.max_length
-    )
+    longest = min(config.reply.max_length, LONGEST_REPLY)
+    return AnswerSpec(topics=config.topics, fields=config.fields, reply_max_length=longest)
 
 
 def ask(

@@ -16,9 +16,8 @@ from django.utils.translation import gettext as _
 from bx_gpt_app.assistant import store
 from bx_gpt_app.assistant.config import PortalConfig, as_document
 from bx_gpt_app.assistant.models import Delivery, Dialog, Message, Run, Suggestion
-from bx_gpt_app.assistant.operator import LIVE, plain
+from bx_gpt_app.assistant.operator import LIVE, make_due, plain
 from bx_gpt_app.assistant.reasons import delivery_in_words, doubt_in_words
-from bx_gpt_app.assistant.tasks import wake_at
 from bx_gpt_app.portals.models import Line, Portal
 from integrations.bitrix24.client import PortalClient
 from integrations.bitrix24.openlines import history_command, parse_history
@@ -113,14 +112,18 @@ def plan_removals(dialog: Dialog) -> bool:
         and not (live and row.payload["suggestion"] == newest)
     ]
     for row in outdated:
-        Delivery.objects.create(
-            portal=dialog.portal,
-            dialog=dialog,
-            run_id=row.run_id,
-            kind=Delivery.Kind.WHISPER,
-            payload={"removes": row.pk, "message_id": row.result.get("message_id")},
-        )
+        _plan_removal(row)
     return bool(outdated)
+
+
+def _plan_removal(sent: Delivery) -> None:
+    Delivery.objects.create(
+        portal_id=sent.portal_id,
+        dialog_id=sent.dialog_id,
+        run_id=sent.run_id,
+        kind=Delivery.Kind.WHISPER,
+        payload={"removes": sent.pk, "message_id": sent.result.get("message_id")},
+    )
 
 
 # ---- the test ----
@@ -204,9 +207,7 @@ def begin_test(portal: Portal, dialog: Dialog) -> None:
                 **words,
             },
         )
-        now = timezone.now()
-        Dialog.objects.filter(pk=dialog.pk).update(due_at=now)
-        wake_at(dialog.pk, now)
+        make_due(dialog)
 
 
 def pass_test(portal: Portal, line: Line, client: PortalClient) -> bool:
@@ -230,8 +231,16 @@ def pass_test(portal: Portal, line: Line, client: PortalClient) -> bool:
     if shown.reached_client:
         fail_test(portal, line, by="")
         return False
-    portal.lines.filter(pk=line.pk).update(whisper_tested_at=timezone.now())
+    with transaction.atomic():
+        portal.lines.filter(pk=line.pk).update(whisper_tested_at=timezone.now())
+        _tidy_up(test.delivery)
     return True
+
+
+def _tidy_up(sent: Delivery) -> None:
+    """The test has done its work: it goes out of the chat."""
+    _plan_removal(sent)
+    make_due(sent.dialog)
 
 
 def fail_test(portal: Portal, line: Line, *, by: str) -> None:
@@ -241,6 +250,8 @@ def fail_test(portal: Portal, line: Line, *, by: str) -> None:
         if test.delivery is not None:
             test.delivery.result = {**test.delivery.result, "leaked": True}
             test.delivery.save(update_fields=["result"])
+            if test.stage == "sent":
+                _tidy_up(test.delivery)
         portal.lines.filter(pk=line.pk).update(whisper_tested_at=None)
         config, _revision = store.load(portal)
         if config.line(line.line_id).whisper:

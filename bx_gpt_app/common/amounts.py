@@ -21,6 +21,12 @@ def money(value: float, currency: str) -> str:
     return f"{number(value, digits)} {SIGNS.get(currency, currency)}".rstrip()
 
 
+def price(value: float, currency: str) -> str:
+    """A sum that a person named: hundredths only when it has them."""
+    whole = float(value).is_integer()
+    return f"{number(value, 0 if whole else 2)} {SIGNS.get(currency, currency)}".rstrip()
+
+
 def money_of(sums: Mapping[str, float]) -> str:
     """Sums of several currencies, side by side: they are never added up."""
     return " + ".join(money(value, currency) for currency, value in sums.items()) or "0"

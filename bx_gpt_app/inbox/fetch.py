@@ -4,7 +4,7 @@ The portal keeps the events for a day and deletes those before the number that w
 are stored first and confirmed by the next look: a process that dies in between hears them again,
 under the same keys. One process polls a portal at a time; two would change nothing but the cost.
 
-A task of ten seconds serves all due portals of a process in one loop: a task for each look would
+A task of some seconds serves all due portals of a process in one loop: a task for each look would
 cost more than the look.
 Source: imbot.v2/events/event-get.
 """
@@ -52,7 +52,8 @@ REBIND_EVERY = len(RETRY_SECONDS)
 STEADY = timedelta(minutes=2)
 """A queue that was emptied so lately held nothing old."""
 
-ROUND_SECONDS = 10.0
+ROUND_SECONDS = 5.0
+"""A worker that is told to stop waits for the end of a round."""
 CLAIM = timedelta(seconds=45)
 """Longer than a round and the slowest answer after it; a dead process's portals wait as long."""
 PORTALS_PER_ROUND = 200
@@ -64,7 +65,7 @@ UNAVAILABLE, TOO_FAST, OUR_FAULT = "unavailable", "limit", "our_fault"
 """Problems without a code of the portal's."""
 
 
-@task(priority=10)
+@task()
 def fetch_everywhere(seconds: float = ROUND_SECONDS) -> int:
     """Look into all queues that nobody looks after, for some seconds; then the next round begins.
 
@@ -219,8 +220,18 @@ def before_binding(portal: Portal) -> None:
     if hearing.fetching and not portal.fetches_events:
         _empty(portal)
     elif portal.fetches_events and not hearing.fetching:
-        Hearing.objects.filter(pk=portal.pk).update(
-            fetching=True, due_at=timezone.now(), next_offset=None, emptied_at=None, problem=""
+        Hearing.objects.update_or_create(
+            portal=portal,
+            defaults={
+                "fetching": True,
+                "due_at": timezone.now(),
+                "next_offset": None,
+                "emptied_at": None,
+                "problem": "",
+                "failures": 0,
+                "busy_until": None,
+                "busy_with": "",
+            },
         )
 
 

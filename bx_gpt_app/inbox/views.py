@@ -133,13 +133,3 @@ def _refusal(error: hook.HookError) -> JsonResponse:
 def _counted(response: HttpResponse) -> HttpResponse:
     metrics.hook_calls.labels(status=str(response.status_code)).inc()
     return response
-
-
-def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """A readable 404 for people, JSON for machines."""
-    machine = request.path.startswith("/hooks/") or (
-        request.path.startswith("/b24/") and request.method == "POST"
-    )
-    if machine:
-        return json_error(404, "not_found", "There is nothing at this address.")
-    return render(request, "base/error.html", {"status": 404}, status=404)

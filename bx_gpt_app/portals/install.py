@@ -150,10 +150,9 @@ def uninstall(portal: Portal, *, clean: bool, erase: Callable[[Portal], None]) -
 
 def keep_grant(
     portal: Portal, claim: Claim, visitor: Visitor, *, installation: bool = False
-) -> None:
-    """Keep a visitor's verified tokens. One refresh token lives in one row only, because it
-    rotates:
-    the installer's own calls use the installation grant."""
+) -> Grant.Kind:
+    """Keep a visitor's verified tokens; returns as what. One refresh token lives in one row only,
+    because it rotates: the installer's own calls use the installation grant."""
     current = portal.grants.filter(kind=Grant.Kind.INSTALLATION).first()
     stopped = portal.state in (Portal.State.BROKEN, Portal.State.SUSPENDED)
     mends = visitor.is_admin and (current is None or bool(current.dead_reason) or stopped)
@@ -171,6 +170,7 @@ def keep_grant(
     )
     if mends and stopped:
         portal.move_to(Portal.State.ACTIVE)
+    return kind
 
 
 def visitor_of(portal: Portal, access_token: str, user_id: int | None) -> Visitor:

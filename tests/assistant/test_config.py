@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 import yaml
 from django.db import connection
@@ -15,6 +17,8 @@ from bx_gpt_app.assistant.config import (
     write_yaml,
 )
 from bx_gpt_app.assistant.models import Configuration, PromptVersion, Snippet
+from bx_gpt_app.flow import Context
+from integrations.llm.values import Answer, Author, Turn
 from tests.factories import configure, make_portal
 
 EXAMPLE = """
@@ -81,7 +85,7 @@ version: 2
 mode: sometimes
 lines: {"0": {}, "22": {mode: auto, speed: 1}}
 llm: {base_url: "ftp://x", temperature: 5}
-reply: {max_length: 1}
+reply: {max_length: 0}
 topics: [{code: a, title: A}, {code: a, title: B}]
 fields: [{name: "1x", type: phone}, {name: p, type: choice}]
 mappings: [{from: nothing, entity: lead, to: PHONE, policy: append}, {from: p, entity: ship, to: x}]
@@ -338,3 +342,17 @@ def test_what_cannot_work_of_a_model_is_told(llm, path):
         read_yaml(f"llm: {{base_url: https://one.example/v1, model: m, {llm}}}")
 
     assert all(problem.startswith(path) for problem in wrong.value.problems)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 9, 49, 50, 4001, 10**9])
+def test_any_positive_length_of_a_reply_is_kept_to(length):
+    config = read_yaml(f"reply: {{max_length: {length}}}")
+    words = "Да. Мастер приедет завтра с 9 до 12, позвоните нам. "
+    context = Context(
+        conversation=(Turn(author=Author.CLIENT, text="Когда?"),), now=datetime.now(UTC)
+    )
+
+    judgement = thinking.judge(Answer(reply=words * 200), config, context, region="RU")
+
+    assert thinking.spec_of(config).reply_max_length == min(length, 20_000)
+    assert 1 <= len(judgement.reply.text) <= length

@@ -68,6 +68,12 @@ PRICE = Doubt(kind="price", text="9 900 ₽")
             "messenger_closed",
         ),
         (
+            judgement(needs_human=True),
+            Situation(mode="auto", owner="bot", asked_long_ago=True, stop_word="суд"),
+            "suggest",
+            "asked_long_ago",
+        ),
+        (
             judgement(),
             Situation(mode="auto", owner="bot", tight_limit="daily_cost"),
             "suggest",

@@ -112,6 +112,43 @@ def test_import_says_what_changed_and_keeps_keys(portal, exported):
     assert Configuration.objects.get(pk=portal.pk).api_key == SECRET
 
 
+def test_import_says_which_key_is_not_carried_over_to_another_server(portal, exported):
+    llm = yaml.safe_load(exported.read_text())["llm"]
+    llm["base_url"] = "https://other.example/v1"
+    llm["fallback"]["base_url"] = "https://two.example:8443/v1"
+
+    text = portal_command("import", MEMBER_ID, changed(exported, llm=llm))
+
+    assert text.splitlines()[1:] == [
+        f"The stored key is for {old} and was not carried over to {new}: enter the new server's "
+        "key in the portal's settings (Model) or as api_key in the file."
+        for old, new in (
+            ("https://llm.example", "https://other.example"),
+            ("https://two.example", "https://two.example:8443"),
+        )
+    ]
+    config, _revision = store.load(portal)
+    row = Configuration.objects.get(pk=portal.pk)
+    assert store.api_key_for(row, config.llm, fallback=False) == ""
+    assert store.api_key_for(row, config.llm.fallback, fallback=True) == ""
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    ["https://llm.example/openai/v1", "https://LLM.example/v1", "https://llm.example:443/v1", None],
+)
+def test_key_stays_with_its_server_and_needs_no_words(portal, exported, base_url):
+    llm = yaml.safe_load(exported.read_text())["llm"]
+
+    text = portal_command("import", MEMBER_ID, changed(exported, llm={**llm, "base_url": base_url}))
+
+    assert text == "Changed: llm.\n"
+    config, _revision = store.load(portal)
+    row = Configuration.objects.get(pk=portal.pk)
+    key = store.api_key_for(row, config.llm, fallback=False)
+    assert key == (SECRET if base_url else "")
+
+
 def test_a_new_key_alone_is_a_change(portal, exported):
     llm = yaml.safe_load(exported.read_text())["llm"]
 
@@ -146,7 +183,7 @@ def test_all_mistakes_are_told_at_once_and_nothing_is_changed(portal, exported):
         portal_command(
             "import",
             MEMBER_ID,
-            changed(exported, mode="loud", reply={"max_length": 1}, colour="red"),
+            changed(exported, mode="loud", reply={"max_length": 0}, colour="red"),
         )
 
     told = str(caught.value)

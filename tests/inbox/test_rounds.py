@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 from django_ox.models import OxTask
 
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.django_db
 
 
 def planned() -> list[OxTask]:
-    return list(OxTask.objects.filter(task_path__endswith="catch_up.catch_up").order_by("pk"))
+    tasks = OxTask.objects.filter(task_path__endswith="catch_up.catch_up")
+    return list(tasks.order_by(F("run_after").asc(nulls_first=True)))
 
 
 @pytest.mark.parametrize(

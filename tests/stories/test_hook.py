@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
 from bx_gpt_app.assistant import quarantine
-from bx_gpt_app.assistant.models import Call, Dialog
+from bx_gpt_app.assistant.models import Call, Dialog, Run
+from tests.factories import make_dialog
 
 
 @pytest.fixture
@@ -182,8 +184,6 @@ def test_quota_of_calls_a_minute_is_a_429_that_says_when(hook):
 
 
 def test_model_that_is_down_still_gives_the_data_and_says_why_there_is_no_more(hook, monkeypatch):
-    from datetime import timedelta
-
     from bx_gpt_app.assistant import pipeline
 
     monkeypatch.setattr(pipeline, "PATIENCE", timedelta(0))
@@ -197,6 +197,32 @@ def test_model_that_is_down_still_gives_the_data_and_says_why_there_is_no_more(h
     assert answer["fields"]["phone"] == "+79161234567"
     assert answer["reason"]
     assert answer["error_description"].endswith(".")
+    assert "позже" not in answer["error_description"]
+
+
+def test_call_that_gets_no_turn_within_the_portals_limit_is_ended_with_words(
+    world, client, monkeypatch
+):
+    from bx_gpt_app.assistant import pipeline
+
+    world.configure(mode="suggest", limits={"requests_per_minute": 1})
+    other = make_dialog(world.portal, 7)
+    Run.objects.create(portal=world.portal, dialog=other, attempts=1)
+    headers = {"Authorization": f"Bearer {world.portal.issue_hook_token()}"}
+    url = f"/hooks/{world.portal.public_id}/"
+    pending = client.post(url, {"text": "Здравствуйте", "wait": 0}, headers=headers).json()
+
+    world.work()
+    patient = client.get(pending["url"], headers=headers)
+    monkeypatch.setattr(pipeline, "PATIENCE", timedelta(0))
+    Dialog.objects.filter(kind=Dialog.Kind.HOOK).update(due_at=timezone.now())
+    world.work()
+    told = client.get(pending["url"], headers=headers).json()
+
+    assert patient.status_code == 202
+    assert (told["status"], told["reason"]) == ("done", "too_many_questions")
+    assert told["needs_human"] is True
+    assert told["error_description"]
 
 
 def test_words_without_a_form_are_left_to_a_person(hook):

@@ -159,7 +159,7 @@ def other_bot(world, patch):
     portal.bindings = {**portal.bindings, "failed": [["line 22", "other_bot"]]}
     portal.save(update_fields=["bindings"])
     Line.objects.filter(line_id=22).update(connected=False)
-    return None
+    return
 
 
 def messenger_closed(world, patch):

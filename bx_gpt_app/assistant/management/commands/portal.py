@@ -87,6 +87,7 @@ class Command(BaseCommand):
             ("state", " ".join(filter(None, [portal.state, portal.state_reason]))),
             ("paused by host", _yes(portal.paused)),
             ("installed", _moment(portal.installed_at)),
+            ("events", "fetched by us" if portal.fetches_events else "sent to us"),
             ("last event", _moment(portal.last_event_at)),
             ("last error", portal.last_error or "none"),
             ("hook address", f"/hooks/{portal.public_id}/"),
@@ -121,6 +122,7 @@ class Command(BaseCommand):
             raise CommandError(f"Nothing was changed. Mistakes:\n{mistakes}") from None
         with transaction.atomic():
             old = store.load_whole(portal)
+            left = store.keys_left_behind(portal, old, new)
             if not store.save(portal, new, by=BY):
                 self.stdout.write("Nothing to change: the portal has this configuration already.")
                 return
@@ -129,6 +131,11 @@ class Command(BaseCommand):
         before, after = as_document(old.without_secrets()), as_document(new.without_secrets())
         parts = [name for name in after if after[name] != before[name]] or ["keys"]
         self.stdout.write(f"Changed: {', '.join(parts)}.")
+        for stored_for, server in left:
+            self.stdout.write(
+                f"The stored key is for {stored_for} and was not carried over to {server}: enter "
+                "the new server's key in the portal's settings (Model) or as api_key in the file."
+            )
 
     def _hook(self, portal: Portal, options: dict[str, Any]) -> None:
         token = portal.issue_hook_token()
