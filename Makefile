@@ -5,14 +5,16 @@ PY := $(VENV)/bin/python
 MANAGE := $(PY) manage.py
 DEV_STAMP := $(VENV)/.dev
 RUN_STAMP := $(VENV)/.run
+PICTURES_STAMP := $(VENV)/.pictures
 
-.PHONY: help run web worker test lint types bench demo-env migrate static locale clean test-local-llm
+.PHONY: help run web worker test lint types bench demo-env migrate static locale clean test-local-llm pictures
 
 help:
 	@echo "make run     the whole product with a demo portal on http://127.0.0.1:$${PORT:-8000}/demo/"
 	@echo "make web     the web process      make worker  a worker process"
 	@echo "make test    all tests            make lint    format, lint, types, migrations"
 	@echo "make test-local-llm   the gateway against real local models (minutes of building, once)"
+	@echo "make pictures   docs/screens and docs/marketplace, drawn from the real product"
 	@echo "make bench   the benchmark        make locale  translations after a change of texts"
 
 $(VENV)/bin/python:
@@ -60,3 +62,10 @@ locale: $(DEV_STAMP)
 
 test-local-llm: $(DEV_STAMP)
 	@$(PY) -m tools.local_llm test
+
+$(PICTURES_STAMP): requirements-pictures.txt $(DEV_STAMP)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-pictures.txt
+	@touch $@
+
+pictures: $(PICTURES_STAMP)
+	@$(PY) -m tools.pictures

@@ -10,15 +10,21 @@ from pathlib import Path
 
 import pytest
 from django.db import connections
+from django.utils import timezone
 from django_ox.testing import run_tasks
 from playwright.sync_api import Browser, Locator, Page
 
+from bx_gpt_app.assistant import store
+from bx_gpt_app.assistant.models import Consent
+from bx_gpt_app.portals.models import Portal
 from tests.conftest import BROWSER_FLAGS
 from tests.e2e.conftest import Stage, empty_stage, model, stage
+from tests.pictures.life import ADMIN, shop, two_weeks
 from tests.pictures.palette import smaller
 
 __all__ = ["empty_stage", "model", "stage"]
 
+KEY = "sk-0000000000000000000000007f3a"
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SETTLED = """Promise.allSettled(document.getAnimations()
   .filter((animation) => animation.effect.getTiming().iterations !== Infinity)
@@ -26,8 +32,7 @@ SETTLED = """Promise.allSettled(document.getAnimations()
 HEIGHT = """() => {
   const open = document.querySelector('dialog[open]');
   const page = document.querySelector('.page, #container')?.getBoundingClientRect();
-  const toasts = document.querySelector('.toasts')?.childElementCount ? 64 : 0;
-  return Math.ceil(Math.max(page ? page.bottom + scrollY + toasts : 0, open ? open.offsetHeight + 48 : 0));
+  return Math.ceil(Math.max(page ? page.bottom + scrollY : 0, open ? open.offsetHeight + 48 : 0));
 }"""
 SHOPS_ADDRESS = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -80,6 +85,31 @@ def browser_context_args(browser_context_args: dict) -> dict:
 
 
 @pytest.fixture
+def portal(stage: Stage) -> Portal:
+    """A shop that has worked for two weeks with the demonstration model."""
+    portal = stage.portal
+    shop(portal)
+    two_weeks(portal)
+    return portal
+
+
+@pytest.fixture
+def with_service(portal: Portal) -> Portal:
+    """The same shop with a model service of its own, of which it knows that data leaves."""
+    config, _revision = store.load(portal)
+    llm = {
+        **config.llm.model_dump(mode="json", exclude_unset=True), "preset": "openai", "api_key": KEY,
+        "base_url": "https://api.openai.com/v1", "model": "gpt-4o-mini",
+    }  # fmt: skip
+    store.change(portal, by=ADMIN, llm=llm, limits={"daily_cost": 100, "monthly_cost": 3000})
+    Consent.objects.create(
+        portal=portal, origin="https://api.openai.com", abroad=True, user_id=1, user_name=ADMIN,
+        text="Сообщения клиентов уходят на сервер https://api.openai.com.", given_at=timezone.now(),
+    )  # fmt: skip
+    return portal
+
+
+@pytest.fixture
 def worker(transactional_db) -> Iterator[None]:
     """Does what was enqueued, as the worker process would."""
     over = threading.Event()
@@ -99,9 +129,8 @@ def worker(transactional_db) -> Iterator[None]:
 class Album:
     """Takes the pictures; each is as tall as what it shows."""
 
-    def __init__(self, folder: Path, blank: Page) -> None:
-        self._folder, self._blank = folder, blank
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, docs: Path, blank: Page) -> None:
+        self._docs, self.blank = docs, blank
 
     def frame(
         self, stage: Stage, name: str, *, at: str = "#app", least: int = 0, most: int = 2400
@@ -113,6 +142,8 @@ class Album:
         frame = stage.page.locator(f"{at} iframe")
         root = frame.content_frame.locator("html")
         width = (stage.page.viewport_size or {})["width"]
+        stage.page.mouse.move(1, 1)  # nothing is shown as if the pointer were on it
+        root.evaluate("() => document.querySelector('.toasts')?.replaceChildren()")
         root.evaluate(SHOPS_ADDRESS)
         root.evaluate(SETTLED)
         for _time in range(2):  # a bar that sticks to the lower edge moves with it
@@ -124,12 +155,20 @@ class Album:
         root.evaluate("window.scrollTo(0, 0)")
         self.keep(frame, name)
 
-    def keep(self, shown: Locator | Page, name: str) -> None:
+    def page(self, page: Page, name: str) -> None:
+        """A page that is no frame, as it stands in the window."""
+        page.mouse.move(1, 1)
+        page.evaluate(SHOPS_ADDRESS)
+        page.evaluate(SETTLED)
+        self.keep(page, name)
+
+    def keep(self, shown: Locator | Page, name: str, folder: str = "screens") -> None:
         # Hiding the caret would need a style that our policy forbids.
-        picture = smaller(shown.screenshot(caret="initial"), self._blank)
-        (self._folder / f"{name}.png").write_bytes(picture)
+        picture = smaller(shown.screenshot(caret="initial"), self.blank)
+        (self._docs / folder).mkdir(parents=True, exist_ok=True)
+        (self._docs / folder / f"{name}.png").write_bytes(picture)
 
 
 @pytest.fixture(scope="session")
 def album(browser: Browser) -> Album:
-    return Album(Path(os.environ.get("PICTURES", DOCS)) / "screens", browser.new_page())
+    return Album(Path(os.environ.get("PICTURES", DOCS)), browser.new_page())

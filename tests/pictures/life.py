@@ -79,6 +79,9 @@ def two_weeks(portal: Portal) -> None:
     for back in range(DAYS):
         _day(portal, dialogs, back, chance)
     reviewed_line(portal, line_id=23, unedited=20, edited=3)
+    long_ago = timezone.now() - timedelta(days=20)
+    Suggestion.objects.filter(dialog__line_id=23).update(created_at=long_ago)
+    Run.objects.filter(dialog__line_id=23).update(started_at=long_ago, heard_at=long_ago)
     _spending(portal, chance)
     _ends(portal, dialogs)
     _questions(portal, dialogs)
@@ -115,7 +118,7 @@ def _day(portal: Portal, dialogs: list[Dialog], back: int, chance: random.Random
             prompt_version=PromptVersion.objects.filter(portal=portal, active=True).first(),
         )  # fmt: skip
         is_sent = automatic or lot < 0.86
-        final = "Здравствуйте! Уточнил у мастера: приедет завтра." if 0.78 < lot < 0.86 else ""
+        final = "Здравствуйте! Уточнил у мастера: приедет завтра." if 0.8 < lot < 0.86 else ""
         state = Suggestion.State.SENT if is_sent else Suggestion.State.CLOSED
         rows.append((make_suggestion(run, state=state, final_text=final), run, at))
     for suggestion, _run, at in rows:

@@ -23,8 +23,8 @@ REDUCE = """async (source) => {
   const counts = new Map();
   for (const pixel of pixels) counts.set(pixel, (counts.get(pixel) ?? 0) + 1);
   const popular = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a));
-  // First one of every hue, so that a rare red is not lost, then ever nearer ones, the frequent first.
-  const kept = new Set();
+  // The surfaces, then one of every hue, so that a rare red is not lost, then ever nearer ones.
+  const kept = new Set(popular.slice(0, 128));
   for (const bits of [5, 4, 3, 2, 0]) {
     const name = (colour) => parts(colour).map((part) => part >> bits).join();
     const known = new Set([...kept].map(name));

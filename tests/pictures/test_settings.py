@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
-from django.utils import timezone
-from playwright.sync_api import FrameLocator, expect
+from playwright.sync_api import expect
 
-from bx_gpt_app.assistant import store
-from bx_gpt_app.assistant.models import Consent, Run
-from bx_gpt_app.portals.models import Portal
-from tests.e2e.conftest import Stage
-from tests.pictures.life import ADMIN, shop, two_weeks
+from bx_gpt_app.assistant.models import Run
+from tests.pictures.steps import follow, go, make_automatic, theme
 
 WIDTH, NARROW, LONG = 1040, 360, 1400
-KEY = "sk-0000000000000000000000007f3a"
 SHORTER = """Вы — помощник магазина «Тёплый дом»: котлы, бойлеры, чайники и мебель для дома.
-Отвечайте одним-двумя предложениями, обращайтесь к клиенту по имени, если оно известно.
+Отвечайте одним предложением, без приветствия.
 Опирайтесь только на базу знаний.
 Если ответа в ней нет, задайте уточняющий вопрос или скажите, что передадите вопрос коллеге.
 """
 WRONG_FILE = """version: 1
 mode: maybe
 reply: {max_length: 10}
-topics:
-  - {code: Доставка, title: Доставка}
+limits: {daily_cost: много}
+llm: {temprature: 0.2}
 """
 GOOD_FILE = """version: 1
 reply: {max_length: 400, signature: "Магазин «Тёплый дом»"}
@@ -39,50 +33,6 @@ QUESTIONS = """Работаете ли вы в праздники?
 Ставите ли вы тепловые насосы?
 Да, выезд инженера для расчёта бесплатный.
 """
-
-
-def go(app: FrameLocator, section: str) -> None:
-    """By a link of the menu, as a person does; a bare address carries no token."""
-    link = f'.side a[href="/b24/default/settings/{section}"]'
-    app.locator(link).evaluate("link => link.click()")
-    app.locator(f'{link}[aria-current="page"]').wait_for(state="attached")
-    app.locator("main h1").wait_for()
-
-
-def follow(app: FrameLocator, address: str) -> None:
-    """By a link inside the page."""
-    app.locator("main").evaluate("main => { main.dataset.old = '' }")
-    app.locator(f'main a[href*="/settings/{address}"]').first.evaluate("link => link.click()")
-    app.locator("main:not([data-old]) h1").wait_for()
-
-
-def theme(app: FrameLocator, name: str) -> None:
-    app.locator("html").evaluate(f"root => root.dataset.theme = '{name}'")
-
-
-@pytest.fixture
-def portal(stage: Stage) -> Portal:
-    """A shop that has worked for two weeks with the demonstration model."""
-    portal = stage.portal
-    shop(portal)
-    two_weeks(portal)
-    return portal
-
-
-@pytest.fixture
-def with_service(portal: Portal) -> Portal:
-    """The same shop with a model service of its own, of which it knows that data leaves."""
-    config, _revision = store.load(portal)
-    llm = {
-        **config.llm.model_dump(mode="json", exclude_unset=True), "preset": "openai", "api_key": KEY,
-        "base_url": "https://api.openai.com/v1", "model": "gpt-4o-mini",
-    }  # fmt: skip
-    store.change(portal, by=ADMIN, llm=llm, limits={"daily_cost": 100, "monthly_cost": 3000})
-    Consent.objects.create(
-        portal=portal, origin="https://api.openai.com", abroad=True, user_id=1, user_name=ADMIN,
-        text="Сообщения клиентов уходят на сервер https://api.openai.com.", given_at=timezone.now(),
-    )  # fmt: skip
-    return portal
 
 
 def test_first_day(stage, album, settings):
@@ -160,12 +110,12 @@ def test_model(stage, album, portal, model, worker):
     app.locator("#check-main").click()
     expect(app.locator("#model-result-main .banner.ok").first).to_be_visible(timeout=20_000)
     expect(app.locator("#model-result-main .spinner")).to_have_count(0, timeout=60_000)
-    for details in app.locator("main details").all():
-        details.evaluate("element => { element.open = true; }")
+    app.locator("main details").first.evaluate("element => { element.open = true; }")
     album.frame(stage, "settings-model-checked")
 
 
-def test_prompts(stage, album, portal, worker):
+def test_prompts(stage, album, portal, worker, model):
+    model.set(latency_ms=700, jitter_ms=400)
     app = stage.open(user=1, width=WIDTH)
     go(app, "prompts/")
     album.frame(stage, "settings-prompts")
@@ -183,7 +133,8 @@ def test_prompts(stage, album, portal, worker):
     album.frame(stage, "settings-prompts-version")
 
 
-def test_cases(stage, album, portal, worker):
+def test_cases(stage, album, portal, worker, model):
+    model.set(latency_ms=500, jitter_ms=400)
     app = stage.open(user=1, width=WIDTH)
     go(app, "prompts/")
     app.locator("#id_text").fill(SHORTER)
@@ -215,6 +166,8 @@ def test_fields(stage, album, portal):
 def test_lines(stage, album, portal):
     app = stage.open(user=1, width=WIDTH)
     go(app, "lines/")
+    for details in app.locator("main details").all():
+        details.evaluate("element => { element.open = true; }")
     album.frame(stage, "settings-lines")
     make_automatic(app, 23)
     album.frame(stage, "settings-lines-not-ready")
@@ -223,19 +176,10 @@ def test_lines(stage, album, portal):
     album.frame(stage, "settings-lines-question")
     app.get_by_role("alertdialog").locator("button[type=submit]").click()
     expect(app.locator(".stop-auto")).to_be_visible()
-    app.locator("html").evaluate("() => document.querySelector('.toasts').replaceChildren()")
     album.frame(stage, "settings-lines-auto")
     app.locator(".stop-auto button").click()
     expect(app.locator("#confirm")).to_be_visible()
     album.frame(stage, "settings-stop-auto", least=500)
-
-
-def make_automatic(app: FrameLocator, number: int) -> None:
-    line = app.locator(f"#line-{number}")
-    line.get_by_text("Автоответы", exact=True).click()
-    line.locator(f"[name=line-{number}-delay_seconds]").fill("30")
-    line.locator(".save-bar button[type=submit]").click()
-    expect(app.get_by_role("alertdialog")).to_be_visible()
 
 
 def test_narrow_and_english(stage, album, with_service):
