@@ -221,6 +221,10 @@ TASKS = {
                     "task": "bx_gpt_app.assistant.probing.probe_weekly",
                     "cron": "23 3 * * *",
                 },
+                "probe-new-models": {
+                    "task": "bx_gpt_app.assistant.probing.probe_new",
+                    "every": 900,
+                },
                 "tell-admins": {
                     "task": "bx_gpt_app.assistant.notices.tell_everywhere",
                     "every": 300,

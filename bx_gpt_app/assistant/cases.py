@@ -41,7 +41,8 @@ class _Part(BaseModel):
 
 
 class Said(_Part):
-    """One message of a case: a text (the client's), or `{author: client|bot|operator, text: …}`."""
+    """One message of a case: a text (the client's), `{author: client|bot|operator, text: …}`, or as
+    models are spoken to: `{role: user|assistant, content: …}`."""
 
     author: Author = Author.CLIENT
     text: str = Field(min_length=1, max_length=20_000)
@@ -51,9 +52,12 @@ class Said(_Part):
     def _text_alone(cls, value: Any) -> Any:
         if isinstance(value, str):
             return {"text": value}
-        if isinstance(value, Mapping) and "author" not in value:
-            return {("author" if key in ("role", "from") else key): v for key, v in value.items()}
-        return value
+        if not isinstance(value, Mapping):
+            return value
+        names = {} if "author" in value else {"role": "author", "from": "author"}
+        if "text" not in value:
+            names["content"] = "text"
+        return {names.get(key, key): one for key, one in value.items()}
 
     @field_validator("author", mode="before")
     @classmethod

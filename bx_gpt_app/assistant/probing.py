@@ -1,10 +1,11 @@
-"""What a portal's model servers can do, found out by trying: weekly and after odd answers."""
+"""What a portal's model servers can do: tried when they are new, weekly, and after odd answers."""
 
 from __future__ import annotations
 
 import logging
 from datetime import timedelta
 
+from django.db.models import Q
 from django.tasks import task
 from django.utils import timezone
 
@@ -18,6 +19,8 @@ from integrations.llm.providers import Capabilities
 logger = logging.getLogger(__name__)
 
 PROBED_FOR = timedelta(days=7)
+NEW_FOR = timedelta(hours=3)
+"""So long a server that does not answer yet is tried again and again after it was set up."""
 
 
 def probe_models(portal: Portal) -> dict[str, str]:
@@ -56,10 +59,24 @@ def probe_again(portal_id: int) -> None:
 @task(queue_name="background")
 def probe_weekly() -> None:
     """Servers are updated and change; what was found out a week ago is looked at again."""
-    old = Configuration.objects.filter(
-        capabilities_at__lt=timezone.now() - PROBED_FOR,
-        portal__state=Portal.State.ACTIVE,
-        portal__paused=False,
+    _probe(Q(capabilities_at__lt=timezone.now() - PROBED_FOR))
+
+
+@task(queue_name="background")
+def probe_new() -> None:
+    """Servers that were set up without the Model page: by a file, by the host."""
+    _probe(
+        Q(
+            capabilities_at__isnull=True,
+            updated_at__gte=timezone.now() - NEW_FOR,
+            document__llm__base_url__startswith="http",
+        )
     )
-    for portal_id in old.values_list("pk", flat=True):
+
+
+def _probe(which: Q) -> None:
+    due = Configuration.objects.filter(
+        which, portal__state=Portal.State.ACTIVE, portal__paused=False
+    )
+    for portal_id in due.values_list("pk", flat=True):
         probe_again.enqueue(portal_id)

@@ -205,7 +205,6 @@ class Line(models.Model):
         null=True, blank=True, help_text=_("The line's bot settings before ours, to be restored.")
     )
     connected = models.BooleanField(default=False)
-    whisper = models.BooleanField(default=False)
     whisper_tested_at = models.DateTimeField(null=True, blank=True)
     seen_at = models.DateTimeField(default=timezone.now)
 

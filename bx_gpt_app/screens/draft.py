@@ -24,6 +24,7 @@ from bx_gpt_app.assistant.models import Delivery, Dialog, FieldValue, Message, R
 from bx_gpt_app.assistant.operator import LIVE, UNFINISHED, last_message, plain
 from bx_gpt_app.assistant.reasons import doubt_in_words, in_words, saving_in_words
 from bx_gpt_app.portals.models import Portal
+from integrations.llm.failures import SENTENCES
 from integrations.llm.values import Author
 
 State = Literal[
@@ -569,7 +570,10 @@ def _what_failed(scene: Scene) -> str:
     if scene.delivery is not None and scene.delivery.state == Delivery.State.UNSURE:
         return _("It is not known whether the message has arrived: look into the chat.")
     run = scene.run
-    return in_words(run.reason, run.reason_detail) if run else ""
+    if run is None:
+        return ""
+    # What a model's server said is for administrators: they read it in the log.
+    return in_words(run.reason, "" if run.reason in SENTENCES else run.reason_detail)
 
 
 def _budget(scene: Scene, place: Place) -> dict[str, Any]:

@@ -37,6 +37,55 @@ def test_a_sessions_history_is_read_in_order():
     assert not history.blocked
 
 
+@pytest.mark.parametrize(
+    ("chat", "present", "holds"),
+    [
+        ({"owner": "456"}, [456, 880], True),
+        ({"owner": 7}, [456, 7, 880], False),
+        ({"owner": "0"}, [456, 880], False),
+        ({}, [456, 880], True),
+        ({}, [7, 880], False),
+        ({}, [], True),
+    ],
+    ids=["bot", "operator", "nobody", "bot is there", "bot is not there", "not told"],
+)
+def test_history_tells_whether_the_bot_holds_the_session(chat, present, holds):
+    history = openlines.parse_history(
+        {"chatId": 5, "sessionId": 9, "chat": {"5": chat}, "userInChat": {"5": present}}
+    )
+
+    assert history.is_held_by(456) is holds
+
+
+def test_history_names_a_later_session_of_its_chat():
+    chat = {"entityData1": "Y|LEAD|77|N|N|12|1787000000|22|0|"}
+
+    history = openlines.parse_history({"chatId": 5, "sessionId": 9, "chat": {"5": chat}})
+
+    assert (history.session_id, history.latest_session_id) == (9, 12)
+
+
+def test_traces_of_sessions_are_read_oldest_first():
+    rows = [
+        {"ID": "3102", "PROVIDER_TYPE_ID": "23", "ASSOCIATED_ENTITY_ID": "322", "COMPLETED": "Y"},
+        {"ID": "3101", "PROVIDER_TYPE_ID": "22", "ASSOCIATED_ENTITY_ID": "321", "COMPLETED": "N"},
+        {"ID": "3100", "PROVIDER_TYPE_ID": "", "ASSOCIATED_ENTITY_ID": "0"},
+    ]
+
+    first, second = openlines.parse_session_traces(rows)
+
+    assert (first.activity_id, first.session_id, first.line_id, first.done) == (
+        3101,
+        321,
+        22,
+        False,
+    )
+    assert (second.activity_id, second.done) == (3102, True)
+    assert openlines.parse_session_traces([]) == ()
+    assert openlines.session_traces_command(3100).params["filter"][">ID"] == 3100
+    assert openlines.session_traces_command(None).params["order"] == {"ID": "DESC"}
+
+
 @pytest.mark.parametrize("value", [[], {}, None, {"message": [], "users": [], "chat": []}])
 def test_an_empty_history_is_empty(value):
     assert openlines.parse_history(value).messages == ()

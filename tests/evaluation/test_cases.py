@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bx_gpt_app.assistant.cases import CasesProblems, read_cases
+from bx_gpt_app.assistant.cases import CasesProblems, read_cases, write_cases
 from bx_gpt_app.assistant.config import PortalConfig, check_config
 from bx_gpt_app.assistant.management.commands.evaluate import HELP
 
@@ -23,9 +23,19 @@ def test_text_and_messages_in_all_spellings_are_understood():
     - {role: assistant, text: Газовый или электрический}
     - {from: client, text: газовый}
   expect: {topic: sales, reply_contains: котёл}
+- messages:
+    - {role: user, content: Нужен котёл}
+    - {role: assistant, content: "Какой?"}
+    - {author: User, content: газовый}
+  expect: {}
 """,
         CONFIG,
     )
+
+    assert [(said.author, said.text) for said in cases[2].turns] == [
+        ("client", "Нужен котёл"), ("bot", "Какой?"), ("client", "газовый"),
+    ]  # fmt: skip
+    assert read_cases(write_cases(cases), CONFIG) == cases
 
     assert [said.author for said in cases[1].turns] == ["client", "operator", "bot", "client"]
     assert cases[0].turns[0].text == "Здравствуйте"
@@ -49,6 +59,8 @@ def test_all_mistakes_are_told_at_once_with_their_places():
 - messages: [{author: nobody, text: f}]
   expect: {}
 - just a text
+- messages: [{role: user, content: g, text: h}]
+  expect: {}
 """,
             CONFIG,
         )
@@ -62,6 +74,7 @@ def test_all_mistakes_are_told_at_once_with_their_places():
         "case 4.expect.fields.colour",
         "case 5.messages[0].author",
         "case 6",
+        "case 7.messages[0].content",
     ]
     assert "known: sales" in told[3]
 

@@ -69,6 +69,17 @@ def test_every_case_has_a_line_and_the_numbers_follow(portal, cases_file):
     assert "\x1b" not in text, "no progress bar where nobody watches"
 
 
+def test_lines_stand_in_the_order_of_the_file_whoever_answers_first(portal, model, tmp_path):
+    path = tmp_path / "many.yaml"
+    path.write_text("- {text: Привет, expect: {}}\n" * 12, encoding="utf-8")
+    model.set(jitter_ms=200)
+
+    lines = evaluate(str(path)).splitlines()
+
+    printed = [line for line in lines if line.startswith(("ok", "FAIL"))]
+    assert [int(line.split(" s ")[1].split()[0]) for line in printed] == list(range(1, 13))
+
+
 def test_score_below_the_minimum_is_exit_code_1(portal, cases_file):
     with pytest.raises(CommandError) as caught:
         evaluate(cases_file, "--min-score", "0.9")

@@ -478,8 +478,45 @@ def test_bot_in_fetch_mode_polls_and_confirms_with_the_offset(
 
     assert [one["type"] for one in first["events"]] == [JOIN, ADD]
     assert first["events"][1]["data"]["message"]["isSystem"] is False
+    again = admin("imbot.v2.Event.get", botId=bot_id)
+    assert again["events"] == first["events"], "nothing is deleted that was not confirmed"
     after = admin("imbot.v2.Event.get", botId=bot_id, offset=first["nextOffset"])
     assert after["events"] == []
+
+
+def test_queue_of_a_bot_ends_with_its_mode(
+    portal: LocalPortal, application: Application, admin: Caller
+) -> None:
+    bot_id = register_bot(admin, application, eventMode="fetch", webhookUrl="")
+    welcome(admin, bot_id)
+    chat_id, _message_id = portal.client_writes("Здравствуйте")
+    assert events(portal, application) == []
+
+    webhook = {"eventMode": "webhook", "webhookUrl": f"{application.url}/events/"}
+    admin("imbot.v2.Bot.update", botId=bot_id, fields=webhook)
+    portal.client_writes("Вы здесь?", chat_id=chat_id)
+
+    assert events(portal, application) == [ADD]
+    assert admin("imbot.v2.Event.get", botId=bot_id)["events"] == []
+
+
+def test_each_session_leaves_a_trace_in_the_crm(portal: LocalPortal, admin: Caller) -> None:
+    wanted = {"PROVIDER_ID": "IMOPENLINES_SESSION"}
+    chat_id, _message_id = portal.client_writes("Здравствуйте")
+    portal.client_writes("Есть кто?", chat_id=chat_id)
+
+    (first,) = admin("crm.activity.list", filter=wanted, start=-1)
+    portal.finish_session(chat_id)
+    portal.client_writes("Это снова я", chat_id=chat_id)
+    newest, closed = admin("crm.activity.list", filter=wanted, order={"ID": "DESC"})
+    (newer,) = admin("crm.activity.list", filter={**wanted, ">ID": first["ID"]})
+
+    session = portal.chat(chat_id).session_id
+    assert (first["PROVIDER_TYPE_ID"], first["COMPLETED"]) == ("22", "N")
+    assert first["PROVIDER_PARAMS"] == {"USER_CODE": portal.chat(chat_id).entity_id}
+    assert (closed["ID"], closed["COMPLETED"]) == (first["ID"], "Y")
+    assert (newest["ASSOCIATED_ENTITY_ID"], newest["COMPLETED"]) == (str(session), "N")
+    assert newer == newest
 
 
 def test_legacy_portal_knows_only_the_old_bots(

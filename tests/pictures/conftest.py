@@ -142,7 +142,8 @@ class Album:
         frame = stage.page.locator(f"{at} iframe")
         root = frame.content_frame.locator("html")
         width = (stage.page.viewport_size or {})["width"]
-        stage.page.mouse.move(1, 1)  # nothing is shown as if the pointer were on it
+        stage.page.mouse.move(2, 2)  # nothing is shown as if the pointer were on it
+        stage.page.mouse.move(1, 1)
         root.evaluate("() => document.querySelector('.toasts')?.replaceChildren()")
         root.evaluate(SHOPS_ADDRESS)
         root.evaluate(SETTLED)

@@ -47,7 +47,8 @@ def state(app: FrameLocator, name: str) -> None:
 
 
 @pytest.fixture
-def open_shop(stage: Stage) -> Stage:
+def open_shop(stage: Stage, model) -> Stage:
+    model.set(latency_ms=300, jitter_ms=500)
     shop(stage.portal)
     return stage
 
@@ -145,7 +146,7 @@ def test_generating_and_waiting(open_shop, album, model):
     expect(app.locator("#draft .work .now", has_text="Пишу")).to_be_visible(timeout=10_000)
     album.frame(stage, "operator-generating")
     app.locator("#draft-cancel").click()
-    model.set(latency_ms=0)
+    model.set(latency_ms=300)
     state(app, "ready")
 
     stage.b24.operator_writes(stage.chat_id, 8, "Здравствуйте! Работаем с 9:00 до 19:00.")
@@ -264,7 +265,7 @@ def test_narrow_and_english(open_shop, album):
     object.__setattr__(stage.b24.options, "language", "en")
     app = ready(
         stage,
-        "Hi! How much is shipping to Kazakhstan? My email is john.smith@example.com",
+        "Hi! Do you ship to Kazakhstan? My email is john.smith@example.com",
         "John Smith",
     )
     app.locator("#draft-why summary").click()

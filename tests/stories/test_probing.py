@@ -11,7 +11,7 @@ from django.utils import timezone
 from django_ox.models import OxTask
 
 from bx_gpt_app.assistant.models import Configuration
-from bx_gpt_app.assistant.probing import probe_models, probe_weekly
+from bx_gpt_app.assistant.probing import probe_models, probe_new, probe_weekly
 
 
 def test_probe_keeps_what_the_server_can_do(world):
@@ -41,6 +41,33 @@ def test_week_old_knowledge_is_looked_at_again(world):
     probe_weekly.call()
 
     assert OxTask.objects.get().task_path.endswith("probe_again")
+
+
+def test_server_that_came_by_a_file_is_tried_soon_and_the_hosts_is_not(world):
+    world.configure(mode="suggest")
+    OxTask.objects.all().delete()
+    probe_new.call()
+    hosts = OxTask.objects.count()
+    world.configure(llm={"base_url": world.model.url, "model": "demo-rules-1"})
+    OxTask.objects.all().delete()
+    probe_new.call()
+
+    assert hosts == 0
+    assert OxTask.objects.get().task_path.endswith("probe_again")
+
+
+def test_every_place_has_abilities_of_its_own(world):
+    world.configure(
+        llm={
+            "base_url": world.model.url,
+            "model": "demo-rules-1",
+            "fallback": {"base_url": world.model.url, "model": "second"},
+            "cheaper": {"model": "third"},
+        }
+    )
+
+    assert probe_models(world.portal) == {}
+    assert set(Configuration.objects.get().capabilities) == {"main", "fallback", "cheaper"}
 
 
 def test_command_tells_in_words_what_the_server_can_do(world, capsys):

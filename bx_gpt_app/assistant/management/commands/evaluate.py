@@ -37,8 +37,9 @@ those of its settings under "Prompts":
 
 Each of topic, needs_human, reply_max_length, every named field and every text of reply_contains is
 one expectation. A field's value is compared in its normal form; null means that it must stay
-empty; fields that are not named are not judged. The score of a case is the share of its
-expectations that are met, the score of the run is the mean over its cases.
+empty; fields that are not named are not judged. Messages may also be written as models are
+spoken to: {role: user, content: …} and {role: assistant, content: …}. The score of a case is the
+share of its expectations that are met, the score of the run is the mean over its cases.
 
 Exit code: 0; 1 when the score is below --min-score; 2 when nothing could be run.
 """
@@ -133,18 +134,22 @@ def _text_of(path: str) -> str:
 
 
 class _Lines:
-    """A line per case as it ends; on a terminal a bar below them."""
+    """A line per case in the order of the file, each as soon as those before it have theirs; on a
+    terminal a bar below them."""
 
     def __init__(self, command: BaseCommand, *, quiet: bool) -> None:
         self._command = command
         self._quiet = quiet
         self._bar = command.stdout.isatty() and command.stderr.isatty()
+        self._waiting: dict[int, CaseResult] = {}
+        self._next = 1
 
     def __call__(self, result: CaseResult, done: int, total: int) -> None:
-        self.finish()
-        if not self._quiet:
-            self._command.stdout.write(result.in_words())
-            self._command.stdout.flush()
+        self._wipe()
+        self._waiting[result.number] = result
+        while self._next in self._waiting:
+            self._print(self._next)
+            self._next += 1
         if self._bar and done < total:
             filled = BAR_WIDTH * done // total
             bar = "█" * filled + "░" * (BAR_WIDTH - filled)
@@ -152,7 +157,18 @@ class _Lines:
             self._command.stderr.flush()
 
     def finish(self) -> None:
-        """Wipe the bar away."""
+        """Wipe the bar away; after Ctrl-C also tell what was paid for and had to wait."""
+        self._wipe()
+        for number in sorted(self._waiting):
+            self._print(number)
+
+    def _print(self, number: int) -> None:
+        result = self._waiting.pop(number)
+        if not self._quiet:
+            self._command.stdout.write(result.in_words())
+            self._command.stdout.flush()
+
+    def _wipe(self) -> None:
         if self._bar:
             self._command.stderr.write("\r\x1b[K", ending="")
             self._command.stderr.flush()
