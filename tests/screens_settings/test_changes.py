@@ -398,7 +398,7 @@ def test_file_with_mistakes_changes_nothing_and_names_them_all(portal, admin):
 
     answer = admin.post(
         "connection/import/",
-        {"text": "version: 1\nmode: maybe\nreply: {max_length: 5}\nllm: {api_key: sk-typed-in}"},
+        {"text": "version: 1\nmode: maybe\nreply: {max_length: 0}\nllm: {api_key: sk-typed-in}"},
     )
 
     assert answer.status_code == 422
