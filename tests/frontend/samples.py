@@ -145,6 +145,8 @@ DRAFTS: dict[str, Values] = {
     ),
     "not_line": make_draft(state="not_line"),
     "none": make_draft(state="none"),
+    "unheard": make_draft(state="unheard"),
+    "off": make_draft(state="off", enable_url="/api/enable"),
     "loading": make_draft(state="loading"),
 }
 

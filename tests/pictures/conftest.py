@@ -133,7 +133,7 @@ class Album:
         self._docs, self.blank = docs, blank
 
     def frame(
-        self, stage: Stage, name: str, *, at: str = "#app", least: int = 0, most: int = 2400
+        self, stage: Stage, name: str, *, at: str = "#app", least: int = 300, most: int = 2400
     ) -> None:
         """The app's page alone, without the portal around it; a list is cut at `most`."""
         stage.page.add_style_tag(
@@ -154,6 +154,8 @@ class Album:
                 "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 60)))"
             )
         root.evaluate("window.scrollTo(0, 0)")
+        wider = root.evaluate("root => root.scrollWidth - innerWidth")
+        assert (name, wider, stage.complaints()) == (name, 0, [])
         self.keep(frame, name)
 
     def page(self, page: Page, name: str) -> None:
