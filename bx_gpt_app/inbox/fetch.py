@@ -54,6 +54,8 @@ STEADY = timedelta(minutes=2)
 
 ROUND_SECONDS = 5.0
 """A worker that is told to stop waits for the end of a round."""
+AHEAD = timedelta(seconds=10)
+"""As long as the schedule's interval: what nobody claims now is not due before it comes again."""
 CLAIM = timedelta(seconds=45)
 """Longer than a round and the slowest answer after it; a dead process's portals wait as long."""
 PORTALS_PER_ROUND = 200
@@ -71,7 +73,7 @@ def fetch_everywhere(seconds: float = ROUND_SECONDS) -> int:
 
     The schedule starts it again where it stopped with its process.
     """
-    mine = claim(timedelta(seconds=seconds))
+    mine = claim()
     if len(mine) == PORTALS_PER_ROUND:
         fetch_everywhere.enqueue()  # the others', on another thread or machine
     if mine:
@@ -80,14 +82,14 @@ def fetch_everywhere(seconds: float = ROUND_SECONDS) -> int:
     return len(mine)
 
 
-def claim(ahead: timedelta) -> list[Hearing]:
-    """The portals whose queues are due by then and that are free: ours now."""
+def claim() -> list[Hearing]:
+    """The portals whose queues are due soon and that are free: ours now."""
     now, token = database_now(), uuid.uuid4().hex
     free = Q(busy_until__isnull=True) | Q(busy_until__lt=now)
     due = Hearing.objects.filter(
         free,
         fetching=True,
-        due_at__lte=now + ahead,
+        due_at__lte=now + AHEAD,
         portal__state=Portal.State.ACTIVE,
         portal__paused=False,
         portal__bot_id__isnull=False,

@@ -90,6 +90,7 @@ def ask_hook(request: HttpRequest, public_id: str) -> HttpResponse:
     return _counted(_pending(public_id, asked.call))
 
 
+@csrf_exempt
 @require_http_methods(["GET", "HEAD"])
 def hook_answer(request: HttpRequest, public_id: str, call_id: str) -> HttpResponse:
     """GET /hooks/<portal-public-id>/<id>/: the answer of an earlier call, or 202 again."""

@@ -65,7 +65,11 @@ def test_old_portal_is_not_offered_the_choice(portal, admin):
     [
         ({}, "warn", "Ещё ничего не забирали."),
         ({"emptied_at": timedelta(0)}, "ok", "Последний раз забирали:"),
-        ({"emptied_at": timedelta(hours=1)}, "bad", "Никто не забирает: запущен ли фоновый процесс?"),
+        (
+            {"emptied_at": timedelta(hours=1)},
+            "bad",
+            "Никто не забирает: запущен ли фоновый процесс?",
+        ),
         ({"emptied_at": timedelta(0), "problem": "unavailable"}, "bad", "Портал не отвечает."),
         ({"problem": "BOT_NOT_FOUND"}, "bad", "Битрикс24 не знает бота"),
         ({"problem": "ACCESS_DENIED"}, "bad", "ACCESS_DENIED"),

@@ -75,7 +75,7 @@ def test_question_is_fetched_and_answered_under_the_key_a_webhook_would_have_had
 def test_process_that_dies_between_storing_and_confirming_loses_and_repeats_nothing(fetched):
     chat_id, _message_id = fetched.b24.client_writes(QUESTION)
     Hearing.objects.update(due_at=timezone.now())
-    (dying,) = fetch.claim(timedelta(0))
+    (dying,) = fetch.claim()
     Hearing.objects.update(busy_with="", busy_until=None)  # it is dead: nothing of its is written
     fetch.look(dying)
     stored = Event.objects.count()
@@ -98,7 +98,7 @@ def test_two_workers_do_not_poll_one_portal(fetched):
 
     def worker() -> None:
         barrier.wait()
-        claimed.append(len(fetch.claim(timedelta(0))))
+        claimed.append(len(fetch.claim()))
         connection.close()
 
     threads = [threading.Thread(target=worker) for _ in range(4)]
@@ -109,7 +109,7 @@ def test_two_workers_do_not_poll_one_portal(fetched):
 
     assert sorted(claimed) == [0, 0, 0, 1]
     Hearing.objects.update(busy_until=timezone.now() - timedelta(seconds=1))  # its process died
-    assert len(fetch.claim(timedelta(0))) == 1
+    assert len(fetch.claim()) == 1
 
 
 def test_round_polls_again_and_again_and_starts_the_next_one(fetched, monkeypatch):
@@ -123,6 +123,19 @@ def test_round_polls_again_and_again_and_starts_the_next_one(fetched, monkeypatc
     assert 3 <= len(offsets(fetched)) - before <= 6
     assert OxTask.objects.get().task_path.endswith("fetch_everywhere")
     assert Hearing.objects.get().busy_with == ""
+
+
+def test_portal_that_is_due_soon_keeps_the_rounds_going_and_is_not_asked_early(fetched):
+    due_at = timezone.now() + timedelta(seconds=8)
+    Hearing.objects.update(due_at=due_at)
+    before = len(offsets(fetched))
+    OxTask.objects.all().delete()
+
+    assert fetch.fetch_everywhere.call(seconds=0) == 1
+
+    assert len(offsets(fetched)) == before
+    assert OxTask.objects.filter(task_path__endswith="fetch_everywhere").count() == 1
+    assert (Hearing.objects.get().due_at, Hearing.objects.get().busy_with) == (due_at, "")
 
 
 def test_portal_that_sends_its_events_is_not_polled(world):
