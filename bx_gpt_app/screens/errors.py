@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import translation
@@ -55,6 +55,8 @@ CSRF = _(
     "page again and repeat."
 )
 
+FOREIGN_HOST = _("This server does not go by that name. Use the address it was set up with.")
+
 
 def speaks_json(request: HttpRequest) -> bool:
     """Does the caller send JSON, or ask for it rather than for a page?"""
@@ -74,8 +76,9 @@ def error_response(
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """A host name that is not ours comes here, too."""
-    return _told(request, 413 if isinstance(exception, RequestDataTooBig) else 400)
+    if isinstance(exception, RequestDataTooBig):
+        return _told(request, 413)
+    return _told(request, 400, FOREIGN_HOST if isinstance(exception, DisallowedHost) else None)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -97,7 +97,7 @@ def test_file_with_mistakes_is_told_and_a_good_one_is_previewed_and_applied(open
     page: Page = opened("connection/", language="en")
     text = page.get_by_label("Or its text")
 
-    text.fill("version: 1\nmode: maybe\nreply: {max_length: 1}\n")
+    text.fill("version: 1\nmode: maybe\nreply: {max_length: 0}\n")
     page.get_by_role("button", name="Show what would change").click()
     expect(page.get_by_role("alert").filter(has_text="reply.max_length")).to_contain_text("mode")
     text.fill("version: 1\nprompt: Short replies only.\n")

@@ -224,7 +224,9 @@ def test_characters_that_break_a_database_are_removed() -> None:
         (None, ""),
     ],
 )
-def test_only_prose_or_the_replys_own_words_count_as_a_plain_reply(text: str | None, words: str) -> None:
+def test_only_prose_or_the_replys_own_words_count_as_a_plain_reply(
+    text: str | None, words: str
+) -> None:
     assert as_plain_text(text) == words
 
 

@@ -120,13 +120,20 @@ def test_bad_body_of_a_browser_is_answered_with_a_page(web, url):
 @pytest.mark.parametrize(
     ("url", "status"),
     [("/b24/default/nosuch/", 404), ("/hooks/x/y/z/", 404), ("/hooks/breaks/", 500),
-     ("/b24/default/breaks/", 500)],
+     ("/b24/default/breaks/", 500), ("/hooks/x/6f9619ff-8b86-d011-b42d-00c04fc964ff/", 405)],
 )  # fmt: skip
 def test_whoever_posts_to_the_addresses_of_machines_is_one(web, url, status):
     answer = web.post(url, {"a": "b"}, headers={"accept": "*/*"})
 
     assert answer.status_code == status
     assert answer.json()["error"]
+
+
+def test_wrong_host_name_is_said_to_be_one(web):
+    answer = web.get("/nosuch", headers={"host": "evil.example", **JSON})
+
+    assert "name" in answer.json()["error_description"]
+    assert "evil" not in answer.content.decode()
 
 
 def test_refusal_of_a_method_still_names_those_that_are_taken(web):

@@ -67,7 +67,7 @@ def _answered(fate: Fate) -> str:
 
 
 def why_missing(frame: Frame, config: PortalConfig) -> list[str]:
-    """What the assistant does not hear now, so that there is nothing to show: sentence by sentence."""
+    """What the assistant does not hear now, so that there is nothing to show: in sentences."""
     portal, told = frame.portal, []
     banner = state_in_words(portal)
     if banner:

@@ -238,7 +238,7 @@ document.addEventListener('htmx:after:swap', ({detail: {ctx, tasks}}) => {
   const source = ctx.sourceElement;
   const target = ctx.target?.isConnected ? ctx.target : byId(ctx.target?.id) ?? source;
   if (ctx.response?.status === 422) {
-    (target.querySelector('[aria-invalid="true"]') ?? target.querySelector('[data-focus]'))?.focus();
+    target.querySelector('[aria-invalid="true"], [data-focus]')?.focus();
   } else if (ctx.target === document.body) {
     (document.querySelector('#main [data-focus]') ?? byId('main'))?.focus();
   } else if (focusInside && document.activeElement === document.body) {
