@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -47,6 +48,26 @@ def clean_caches() -> Iterator[None]:
         clients.http_session().close()
         clients.http_session.cache_clear()
     clients.address_guard.cache_clear()
+
+
+@pytest.fixture
+def worker(transactional_db) -> Iterator[None]:
+    """Does what was enqueued, as the worker process would."""
+    from django.db import connections
+    from django_ox.testing import run_tasks
+
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.1):
+            run_tasks()
+        connections.close_all()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield
+    over.set()
+    thread.join(5)
 
 
 # ---- the browser ----

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-
 import pytest
-from django.db import connections
-from django_ox.testing import run_tasks
 from playwright.sync_api import expect
 
 from bx_gpt_app.portals.models import Portal
@@ -54,23 +49,6 @@ def test_missing_permission_is_explained_and_found_after_it_was_granted(empty_st
     empty_stage.assert_clean()
 
 
-@pytest.fixture
-def chores(empty_stage) -> Iterator[None]:
-    """The worker's other half: what pages have enqueued."""
-    over = threading.Event()
-
-    def work() -> None:
-        while not over.wait(0.1):
-            run_tasks()
-        connections.close_all()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    yield
-    over.set()
-    thread.join(20)
-
-
 COUNT_CLICKS = """
 window.clicks = 0;
 document.addEventListener('click', (event) => { window.clicks += event.detail ? 1 : 0; }, true);
@@ -78,7 +56,7 @@ document.addEventListener('click', (event) => { window.clicks += event.detail ? 
 
 
 def test_first_suggestion_is_at_most_six_clicks_after_the_installation(
-    empty_stage, model, settings, chores
+    empty_stage, model, settings, worker
 ):
     settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY = "https://api.openai.com/v1", ""
     empty_stage.page.add_init_script(COUNT_CLICKS)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from django.db import connection
-from django_ox.testing import run_tasks
 from playwright.sync_api import ConsoleMessage, Page
 
 from bx_gpt_app.portals.models import Portal
@@ -67,20 +64,3 @@ def go(page: Page, section: str) -> None:
     page.locator(f'a[aria-current="page"][href="/b24/default/settings/{section}"]').first.wait_for(
         state="attached"
     )
-
-
-@pytest.fixture
-def worker(transactional_db) -> Iterator[None]:
-    """Does what was enqueued, as the worker process would."""
-    over = threading.Event()
-
-    def work() -> None:
-        while not over.wait(0.1):
-            run_tasks()
-        connection.close()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    yield
-    over.set()
-    thread.join(5)

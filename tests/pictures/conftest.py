@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.db import connections
 from django.utils import timezone
-from django_ox.testing import run_tasks
 from playwright.sync_api import Browser, Locator, Page
 
 from bx_gpt_app.assistant import store
@@ -107,23 +103,6 @@ def with_service(portal: Portal) -> Portal:
         text="Сообщения клиентов уходят на сервер https://api.openai.com.", given_at=timezone.now(),
     )  # fmt: skip
     return portal
-
-
-@pytest.fixture
-def worker(transactional_db) -> Iterator[None]:
-    """Does what was enqueued, as the worker process would."""
-    over = threading.Event()
-
-    def work() -> None:
-        while not over.wait(0.1):
-            run_tasks()
-        connections.close_all()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    yield
-    over.set()
-    thread.join(5)
 
 
 class Album:
