@@ -311,6 +311,7 @@ def test_theme_changes_at_once(opened):
     app.get_by_role("button", name="Dark").click()
 
     expect(app.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(app.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
 
 
 def test_finish_of_the_installation_reaches_the_portal(opened, page):
